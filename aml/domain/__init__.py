@@ -1,0 +1,1 @@
+"""The words of the house: money, transactions, parties, findings, alerts. Pure: no files, no database, no clock."""

@@ -1,0 +1,125 @@
+"""Small compiled helpers: the order of transactions, hashing, open-addressing look-ups, searches in a holder's legs."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from aml.engine.layout import EMPTY_KEY, NONE, T_COUNTED, VISIT
+
+jit = njit(cache=True, nogil=True, error_model="numpy")
+
+
+@jit
+def before(tx: Any, a: int, b: int) -> bool:
+    """Whether transaction a comes before b in the one order: (executed_at, 128-bit key)."""
+    if tx[a].t != tx[b].t:
+        return bool(tx[a].t < tx[b].t)
+    if tx[a].hi != tx[b].hi:
+        return bool(tx[a].hi < tx[b].hi)
+    return bool(tx[a].lo < tx[b].lo)
+
+
+@jit
+def mix(key: int) -> int:
+    """Spread a 64-bit key over the table (the finaliser of SplitMix64)."""
+    z = np.uint64(key)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+@jit
+def find(keys: np.ndarray, key: int) -> int:
+    """Slot of the key, or NONE."""
+    mask = np.uint64(keys.size - 1)
+    slot = mix(key) & mask
+    while True:
+        held = keys[slot].key
+        if held == key:
+            return np.int64(slot)
+        if held == EMPTY_KEY:
+            return NONE
+        slot = (slot + np.uint64(1)) & mask
+
+
+@jit
+def find_or_add(keys: np.ndarray, key: int, meter: np.ndarray, used: int) -> int:
+    """Slot of the key, taken if it is new; the caller has made room beforehand."""
+    mask = np.uint64(keys.size - 1)
+    slot = mix(key) & mask
+    while True:
+        held = keys[slot].key
+        if held == key:
+            return np.int64(slot)
+        if held == EMPTY_KEY:
+            keys[slot].key = key
+            keys[slot].last = NONE
+            keys[slot].n = 0
+            meter[used] += 1
+            return np.int64(slot)
+        slot = (slot + np.uint64(1)) & mask
+
+
+@jit
+def rehash(old: np.ndarray, new: np.ndarray) -> None:
+    """Move a look-up into a larger, empty one."""
+    mask = np.uint64(new.size - 1)
+    for i in range(old.size):
+        if old[i].key == EMPTY_KEY:
+            continue
+        slot = mix(old[i].key) & mask
+        while new[slot].key != EMPTY_KEY:
+            slot = (slot + np.uint64(1)) & mask
+        new[slot] = old[i]
+
+
+@jit
+def pair_key(holder: int, cp: int, debit: int) -> int:
+    """Key of the ordered pair of holders in one direction."""
+    return (np.uint64(holder) << np.uint64(32)) | (np.uint64(debit) << np.uint64(31)) | np.uint64(cp)
+
+
+@jit
+def fit_key(holder: int, bucket: int) -> int:
+    """Key of a holder's amount bucket."""
+    return (np.uint64(holder) << np.uint64(32)) | np.uint64(bucket)
+
+
+@jit
+def bucket_of(amount: int) -> int:
+    """Amount bucket, three to a doubling (a bucket spans a factor of 1.26)."""
+    return int(math.log2(float(amount)) * 3.0)
+
+
+@jit
+def registers(tag: int, cp: int) -> bool:
+    """Whether a leg takes part in its pair's history: counted, with a counterparty, not a mere visit."""
+    return cp >= 0 and (tag & T_COUNTED) != 0 and (tag & (1 << VISIT)) == 0
+
+
+@jit
+def first_after(legs: np.ndarray, start: int, lo: int, hi: int, t: int) -> int:
+    """First index in [lo, hi) of the holder's legs with leg time > t, else hi."""
+    while lo < hi:
+        mid = (lo + hi) >> 1
+        if legs[start + mid].t <= t:
+            lo = mid + 1
+        else:
+            hi = mid
+    return lo
+
+
+@jit
+def first_on_day(legs: np.ndarray, start: int, lo: int, hi: int, day: int) -> int:
+    """First index in [lo, hi) of the holder's legs on or after the local day, else hi (days never fall with time)."""
+    while lo < hi:
+        mid = (lo + hi) >> 1
+        if legs[start + mid].day < day:
+            lo = mid + 1
+        else:
+            hi = mid
+    return lo

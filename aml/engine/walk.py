@@ -1,0 +1,157 @@
+"""What confirming kernels share: window ends, distinct counts, account age, the own month, due amounts."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from aml.engine.layout import BUSINESS, CREDIT, DAY, DEBIT, NONE, PERSON, T_CASH, T_COUNTED, T_DAYP, T_DEBIT, T_MANDATED, UNKNOWN, VISIT
+from aml.engine.ledger import window_sum
+from aml.engine.tables import first_after, first_on_day, jit
+
+DISTINCT = 256  # most distinct branches, machines, conductors told apart in one window
+
+
+@jit
+def end_of(led: Any, h: int, i: int) -> int:
+    """One past the last leg that counts as not after the leg at i: itself, or its day's last where only days are known."""
+    row = led.holders[h]
+    leg = led.legs[row.start + i]
+    end = i + 1
+    k = i + 1
+    while k < row.n and led.legs[row.start + k].day == leg.day:
+        if (led.legs[row.start + k].tag | leg.tag) & T_DAYP:
+            end = k + 1
+        k += 1
+    return end
+
+
+@jit
+def in_hours(led: Any, start: int, i: int, k: int, window: int) -> bool:
+    """Whether leg k lies in the hour window that ends at leg i; a leg of which only the day is known counts for its
+    whole day."""
+    leg, past = led.legs[start + i], led.legs[start + k]
+    if k > i:
+        return ((leg.tag | past.tag) & T_DAYP) != 0
+    if past.t > leg.t - window:
+        return True
+    return ((leg.tag | past.tag) & T_DAYP) != 0 and past.day >= leg.day - (window + DAY - 1) // DAY
+
+
+@jit
+def hours_from(led: Any, start: int, i: int, window: int, day_precision: bool) -> int:
+    """First index that may lie in the hour window that ends at leg i."""
+    leg = led.legs[start + i]
+    if day_precision:
+        return first_on_day(led.legs, start, 0, i + 1, leg.day - (window + DAY - 1) // DAY)
+    return first_after(led.legs, start, 0, i + 1, leg.t - window)
+
+
+@jit
+def in_day_window(led: Any, start: int, i: int, k: int) -> bool:
+    """Whether leg k, inside the window's days, is not after leg i (either order within a day known only as such)."""
+    return k <= i or ((led.legs[start + i].tag | led.legs[start + k].tag) & T_DAYP) != 0
+
+
+@jit
+def add_distinct(held: np.ndarray, n: int, value: int) -> int:
+    """Add a value to the n distinct ones held; returns their number (at most DISTINCT are told apart)."""
+    if value < 0:
+        return n
+    for k in range(n):
+        if held[k] == value:
+            return n
+    if n < DISTINCT:
+        held[n] = value
+        return n + 1
+    return n
+
+
+@jit
+def is_due(knobs: Any, amount: int) -> bool:
+    """Whether a report is due for a cash amount under the profile."""
+    return amount >= knobs.threshold if knobs.due_at else amount > knobs.threshold
+
+
+@jit
+def segment_at(led: Any, party: Any, h: int, i: int) -> int:
+    """Segment of the holder at leg i."""
+    row = led.holders[h]
+    leg = led.legs[row.start + i]
+    if leg.party >= 0 and party[leg.party].segment != UNKNOWN:
+        return party[leg.party].segment
+    return BUSINESS if row.business_from != NONE and i + row.dropped >= row.business_from else PERSON
+
+
+@jit
+def age_at(led: Any, party: Any, knobs: Any, h: int, i: int) -> float:
+    """Whole days since the account was opened; else since its first leg, where the feed is known to be complete."""
+    row = led.holders[h]
+    leg = led.legs[row.start + i]
+    if leg.party >= 0 and party[leg.party].opened != NONE:
+        return float(leg.day - party[leg.party].opened)
+    if knobs.history_from != NONE and row.first_day >= knobs.history_from + 90:
+        return float(leg.day - row.first_day)
+    return math.nan
+
+
+@jit
+def own_month(led: Any, h: int, first: int, known_days: int, lo: int, measure: int, person: bool) -> float:
+    """Sum of a direction over legs [lo, first): the 30 days before a window; a person's scaled up from ≥ 14 known days.
+
+    NaN where history is too short or nothing moved.
+    """
+    start = led.holders[h].start
+    total = float(window_sum(led, start, lo, first, measure))
+    if person:
+        known = min(30, known_days)
+        if known < 14:
+            return math.nan
+        total = total * 30.0 / known
+    elif known_days <= 30:
+        return math.nan
+    return total if total > 0.0 else math.nan
+
+
+@jit
+def day_ratio(led: Any, h: int, w0: int, end: int, measure: int, person: bool) -> float:
+    """Sum of a direction in the day window from day w0 up to index `end`, over the own month before it."""
+    row = led.holders[h]
+    first = first_on_day(led.legs, row.start, 0, end, w0)
+    lo = first_on_day(led.legs, row.start, 0, first, w0 - 30)
+    month = own_month(led, h, first, w0 - row.first_day, lo, measure, person)
+    return window_sum(led, row.start, first, end, measure) / month
+
+
+@jit
+def hour_ratio(led: Any, h: int, since: int, end: int, total: float, measure: int, person: bool) -> float:
+    """A window's sum over the own month of the 30 days before time `since`."""
+    row = led.holders[h]
+    first = first_after(led.legs, row.start, 0, end, since)
+    lo = first_after(led.legs, row.start, 0, first, since - 30 * DAY)
+    known = (since - row.first_t) // DAY
+    if not person and row.first_t <= since - 30 * DAY:
+        known = 31
+    elif not person:
+        known = 0
+    return total / own_month(led, h, first, known, lo, measure, person)
+
+
+@jit
+def unmandated(tag: int, conductor: int) -> bool:
+    """Whether the leg was brought by somebody who is neither the holder nor mandated."""
+    return conductor >= 0 and (tag & T_MANDATED) == 0
+
+
+@jit
+def counted_debit(tag: int) -> bool:
+    """A debit that rules count."""
+    return (tag & (1 << DEBIT)) != 0
+
+
+@jit
+def counted_credit(tag: int) -> bool:
+    """A credit that rules count."""
+    return (tag & (1 << CREDIT)) != 0

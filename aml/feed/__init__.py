@@ -1,0 +1,1 @@
+"""Outside formats to canonical transactions: formats, mapping, validation, conversion, public sets, a simulator."""

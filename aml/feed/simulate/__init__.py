@@ -1,0 +1,79 @@
+"""A seeded simulator of a bank: ordinary life with its false positives, and laundering planted among it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import polars as pl
+
+from aml.feed.simulate.book import join
+from aml.feed.simulate.frame import identifiers, parties, transactions
+from aml.feed.simulate.ordinary import live
+from aml.feed.simulate.plant import DEGENERATE, TYPOLOGIES, Planted, plant
+from aml.feed.simulate.settings import Simulation
+from aml.feed.simulate.world import build
+from aml.feed.simulate.write import write_frame
+
+__all__ = ["TYPOLOGIES", "Bank", "Simulation", "simulate", "write"]
+
+_PLANTED_FROM: Final = 1 << 29  # row numbers of planted rows, so that ordinary ids are the same in the clean twin
+_TRUTH: Final = pl.Schema({
+    "transaction_id": pl.String, "typology": pl.String, "attempt": pl.String, "shape_rows": pl.Int64,
+    "degenerate": pl.Boolean,
+})  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Bank:
+    """A simulated bank.
+
+    transactions: Transaction v1, input form, by executed_at then transaction_id · parties: Parties v1 · truth: one row
+    per planted transaction (transaction_id, typology, attempt, shape_rows: rows of the attempt's shape, degenerate:
+    whether they are only one or two), in the order of the transactions.
+    """
+
+    transactions: pl.DataFrame
+    parties: pl.DataFrame
+    truth: pl.DataFrame
+
+
+def simulate(settings: Simulation) -> Bank:
+    """Invent a bank. The same settings give the same bank; `clean` leaves out the planted rows and nothing else."""
+    world = build(settings)
+    rows = live(world)
+    number = np.arange(rows["at"].size, dtype=np.int64)
+    truth = pl.DataFrame(schema=_TRUTH)
+    if not settings.clean:
+        planted = plant(world)
+        added = np.arange(planted.typology.size, dtype=np.int64) + _PLANTED_FROM
+        truth = _truth(settings.seed, planted, added)
+        rows, number = join(rows, planted.rows), np.concatenate([number, added])
+    return Bank(transactions(world, rows, number), parties(world), truth)
+
+
+def _truth(seed: int, planted: Planted, number: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> pl.DataFrame:
+    ids = identifiers(seed, number)
+    frame = pl.DataFrame(
+        {
+            "transaction_id": ids,
+            "typology": pl.Series(list(TYPOLOGIES)).gather(planted.typology),
+            "attempt": "A" + pl.Series(planted.attempt + 1).cast(pl.String).str.zfill(5),
+            "shape_rows": planted.shape_rows,
+            "degenerate": planted.shape_rows <= DEGENERATE,
+            "at": planted.rows["at"],
+        }
+    )
+    return frame.sort("at", "transaction_id").drop("at").cast(_TRUTH)
+
+
+def write(bank: Bank, out: Path, parties: Path | None = None, truth: Path | None = None) -> None:
+    """Write the transactions, and the parties and the truth where a path is given, each as its suffix says.
+
+    Suffixes: .parquet, .ndjson, .csv, and .gz after the last two. Raises AmlError for any other.
+    """
+    for frame, path in ((bank.transactions, out), (bank.parties, parties), (bank.truth, truth)):
+        if path is not None:
+            write_frame(frame, path)

@@ -1,0 +1,356 @@
+"""Columns as they were read to canonical transactions: every defect gets its code, every other row passes.
+
+Which defects reject is in aml/feed/fields.py: identity, time, amounts, currencies, ids of the parties and what says
+whether and how a record counts. An unknown instrument or channel becomes `other`, an unknown initiated_by or method its
+default, an unreadable date or balance nothing: each is a warning under its field's name, what stood there is kept in
+`extra`, and the payment is monitored. A void needs its transaction_id (and institution, revision) only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from aml.domain.money import Defect
+from aml.domain.transaction import CANONICAL, DEFAULTS, ENDS, WORDS, Channel, Instrument, RejectCode, words
+from aml.feed.amounts import minor_column
+from aml.feed.fields import FIELDS, REQUIRED, Kind, encode
+from aml.feed.mapping import PLAIN, Mapping
+from aml.feed.ndjson import banks_of_text
+from aml.feed.rates import Rates, convert, currencies
+from aml.feed.raw import Chunk, Raw, Reject, Verdicts, quoted
+from aml.feed.times import DAY, read_dates, read_instants
+
+YEAR_1990: Final = 631_152_000_000_000
+_OTHERWISE: Final = {"instrument": Instrument.OTHER, "channel": Channel.OTHER}
+_FLAGS: Final = {"true": True, "false": False, "1": True, "0": False, "yes": True, "no": False}
+_AMOUNT_CODES: Final = {
+    Defect.NOT_DECIMAL: RejectCode.AMOUNT_NOT_DECIMAL,
+    Defect.NOT_FINITE: RejectCode.AMOUNT_NOT_FINITE,
+    Defect.NEGATIVE: RejectCode.AMOUNT_NEGATIVE,
+    Defect.ZERO: RejectCode.AMOUNT_ZERO,
+    Defect.TOO_LARGE: RejectCode.AMOUNT_TOO_LARGE,
+    Defect.DECIMALS: RejectCode.AMOUNT_DECIMALS,
+}
+_decode: Final = msgspec.json.Decoder().decode
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What records are judged by: defaults, the clock (UTC µs) they may not outrun, reporting currency, rates."""
+
+    source: str
+    institution: str
+    ingest_time_us: int
+    reporting_currency: str
+    rates: Rates
+    mapping: Mapping = field(default=PLAIN)
+
+
+def validate(raw: Raw, terms: Terms, total: int | None) -> Chunk:
+    """Judge rows: canonical transactions, rejects with their codes, warnings by field. Nothing is dropped unsaid."""
+    transactions = _Judge(raw, terms).transactions() if raw.place.len() else pl.DataFrame(schema=CANONICAL)
+    found = raw.verdicts.found
+    rejects = raw.failed + [
+        Reject(code, terms.source, raw.place[row], detail, raw.original(row)) for row, (code, detail) in found.items()
+    ]
+    rejects.sort(key=lambda reject: reject.place)
+    return Chunk(transactions, rejects, raw.verdicts.warnings, raw.read, raw.done, total)
+
+
+class _Judge:
+    """One chunk under judgement; `columns` fills up with canonical series."""
+
+    def __init__(self, raw: Raw, terms: Terms) -> None:
+        self.raw, self.terms = raw, terms
+        self.verdicts: Verdicts = raw.verdicts
+        self.rows = raw.place.len()
+        self.frame = _texts_cleaned(raw.frame, self.rows)
+        self.columns: dict[str, pl.Series] = {}
+
+    def transactions(self) -> pl.DataFrame:
+        self._texts()
+        self._flags()
+        self._words()
+        self._required()
+        self._money()
+        self._parties()
+        self._times()
+        self._dates()
+        self._values()
+        self._codes()
+        self._extra()
+        return self._frame()
+
+    def _get(self, name: str) -> pl.Series:
+        if name in self.frame.columns:
+            return self.frame.get_column(name)
+        return pl.Series(name, [None], dtype=pl.String).new_from_index(0, self.rows).alias(name)
+
+    def _texts(self) -> None:
+        for name, kind in FIELDS.items():
+            if kind is Kind.TEXT and name in self.frame.columns and name in CANONICAL:
+                values = self.frame.get_column(name)
+                self.columns[name] = self._country(name, values) if name.endswith("_country") else values
+        if "intermediaries" in self.frame.columns:
+            texts = self.frame.get_column("intermediaries")
+            if texts.null_count() < self.rows:
+                texts = pl.Series(texts.name, banks_of_text(texts.to_list(), self.verdicts), dtype=pl.String)
+            self.columns["intermediaries"] = texts
+        for name, default in (("institution", self.terms.institution), ("source", self.terms.source)):
+            self.columns[name] = self._get(name).fill_null(default)
+
+    def _country(self, name: str, values: pl.Series) -> pl.Series:
+        upper = values.str.to_uppercase()
+        odd = ~upper.str.contains("^[A-Z]{2}$").fill_null(True)
+        for row in odd.arg_true():
+            self.verdicts.warn(row, name, values[row])
+        return upper.set(odd, None)
+
+    def _flags(self) -> None:
+        for name, kind in FIELDS.items():
+            if name not in self.frame.columns or kind not in (Kind.FLAG, Kind.INTEGER):
+                continue
+            values = self.frame.get_column(name)
+            if values.dtype != pl.String:
+                read = values.cast(CANONICAL[name], strict=False)
+            elif kind is Kind.FLAG:
+                read = values.str.to_lowercase().replace_strict(_FLAGS, default=None, return_dtype=pl.Boolean)
+            else:
+                read = values.cast(CANONICAL[name], strict=False)
+            bad = read.is_null() & values.is_not_null()
+            if name == "revision":
+                bad |= (read < 1).fill_null(False)
+            self.verdicts.defects(bad, name, values, RejectCode.WRONG_TYPE, f"is not {_wanted(kind)}")
+            self.columns[name] = read.set(bad, None)
+        void = self.columns.get("void")
+        self.void: Mask = np.zeros(self.rows, np.bool_) if void is None else void.fill_null(False).to_numpy()
+
+    def _words(self) -> None:
+        for name, enum in WORDS.items():
+            if name not in self.frame.columns:
+                continue
+            values = self.frame.get_column(name)
+            read = values.str.to_lowercase().cast(pl.Enum(words(enum)), strict=False).to_physical().cast(pl.UInt8)
+            bad = read.is_null() & values.is_not_null()
+            if bad.any():
+                what = f"is none of {', '.join(words(enum))}"
+                self.verdicts.defects(bad, name, values, RejectCode.WRONG_TYPE, what)
+                read = read.set(bad, int(_OTHERWISE[name]) if name in _OTHERWISE else None)
+            self.columns[name] = read
+
+    def _required(self) -> None:
+        for name in REQUIRED:
+            missing = self._get(name).is_null()
+            if name != "transaction_id":
+                missing &= pl.Series(~self.void)
+            self.verdicts.reject_where(missing, RejectCode.FIELD_MISSING, lambda _, n=name: f"{n}: missing")  # type: ignore[misc]
+
+    def _judged(self, mask: pl.Series) -> pl.Series:
+        """The mask without voids: nothing but a void's identity can be wrong."""
+        return mask & pl.Series(~self.void)
+
+    def _money(self) -> None:
+        currency = self._currency("currency")
+        credit = self._currency("credit_currency").fill_null(currency)
+        self.places = {"amount": _places(currency), "credit_amount": _places(credit)}
+        self.currency = {"amount": currency, "credit_amount": credit}
+        for name in ("amount", "credit_amount"):
+            if name in self.frame.columns:
+                values = self.frame.get_column(name)
+                self.columns[name], defects = minor_column(values, self.places[name])
+                for row, defect in defects.items():
+                    if self.void[row]:
+                        self.verdicts.warn(row, name, values[row])
+                    else:
+                        what = f"{name}: {quoted(values[row])} is {defect.value}" + _hint(values[row], defect)
+                        self.verdicts.reject(row, _AMOUNT_CODES[defect], what)
+        lone = (currency != credit).fill_null(False) & self._get("credit_amount").is_null()
+        told = "credit_amount: missing beside another credit_currency"
+        self.verdicts.reject_where(self._judged(lone), RejectCode.FIELD_MISSING, lambda _: told)
+        for end, name in zip(ENDS, ("amount", "credit_amount"), strict=True):
+            field_name = f"{end}_balance_after"
+            if field_name in self.frame.columns:
+                values = self.frame.get_column(field_name)
+                self.columns[field_name], defects = minor_column(values, self.places[name], signed=True)
+                for row in defects:
+                    self.verdicts.warn(row, field_name, values[row])
+
+    def _currency(self, name: str) -> pl.Series:
+        values = self._get(name)
+        if name not in self.frame.columns:
+            return values
+        upper = values.str.to_uppercase()
+        unknown = upper.is_not_null() & ~upper.is_in(list(currencies())).fill_null(True)
+        told = "is no currency: write an ISO 4217 code or add it to streams/currencies.csv"
+        self.verdicts.reject_where(
+            self._judged(unknown), RejectCode.UNKNOWN_CURRENCY, lambda row: f"{name}: {quoted(values[row])} {told}"
+        )
+        self.columns[name] = upper = upper.set(unknown, None)
+        return upper
+
+    def _parties(self) -> None:
+        names = [f"{end}_{part}" for end in ENDS for part in ("account", "customer")] + ["conductor"]
+        present = [pl.col(name).is_not_null() for name in names if name in self.frame.columns]
+        nobody = ~self.frame.select(pl.any_horizontal(present)).to_series() if present else ~self._get("x").is_null()
+        if not present:
+            nobody = pl.Series(np.ones(self.rows, np.bool_))
+        told = "no party: neither end has an account or customer, and nobody conducted it"
+        self.verdicts.reject_where(self._judged(nobody), RejectCode.NO_PARTY, lambda _: told)
+
+    def _times(self) -> None:
+        values, zone = self._get("executed_at"), self.terms.mapping.zone
+        at, bad, naive, precision = read_instants(values, zone, self.terms.mapping.time_formats)
+        told = "is no RFC 3339 time: write 2026-03-02T09:30:00Z"
+        self._time_defect(bad, RejectCode.TIME_UNREADABLE, told)
+        if zone is None:
+            told = "has no offset: send one, or name the zone in a mapping"
+            self._time_defect(naive, RejectCode.TIME_NO_OFFSET, told)
+        early, late = (at < YEAR_1990).fill_null(False), (at > self.terms.ingest_time_us + DAY).fill_null(False)
+        self._time_defect(early & ~naive if zone is None else early, RejectCode.TIME_BEFORE_1990, "is before 1990")
+        self._time_defect(late & ~naive if zone is None else late, RejectCode.TIME_IN_FUTURE, "is in the future")
+        wrong = bad | early | late if zone is not None else bad | early | late | naive
+        self.columns["executed_at"] = at.set(wrong, None)
+        if precision.any():
+            told_so = self.columns.get("time_precision")
+            shown = pl.Series("time_precision", precision)
+            self.columns["time_precision"] = shown if told_so is None else told_so.fill_null(shown)
+
+    def _time_defect(self, mask: pl.Series, code: RejectCode, what: str) -> None:
+        if not mask.any():
+            return
+        values = self._get("executed_at")
+        for row in mask.arg_true():
+            if self.void[row]:
+                self.verdicts.warn(row, "executed_at", str(values[row]))
+            else:
+                self.verdicts.reject(row, code, f"executed_at: {quoted(values[row])} {what}")
+
+    def _dates(self) -> None:
+        for name in ("booking_date", "value_date"):
+            if name not in self.frame.columns:
+                continue
+            values = self.frame.get_column(name)
+            if values.dtype == pl.String:
+                read = read_dates(values, self.terms.mapping.date_formats)
+                for row in (read.is_null() & values.is_not_null()).arg_true():
+                    self.verdicts.warn(row, name, values[row])
+                values = read
+            self.columns[name] = values
+
+    def _values(self) -> None:
+        at = self.columns["executed_at"]
+        day = at.fill_null(0).to_numpy() // DAY
+        empty = pl.Series([None], dtype=pl.Int64).new_from_index(0, self.rows)
+        amount = self.columns.get("amount", empty)
+        debit = self._converted("amount", amount, at, day)
+        credit_amount = self.columns.get("credit_amount")
+        if credit_amount is None or credit_amount.null_count() == self.rows:
+            credit = debit
+        else:
+            own = self._converted("credit_amount", credit_amount, at, day)
+            credit = pl.select(pl.when(credit_amount.is_null()).then(debit).otherwise(own)).to_series()
+        self.columns["debit_value"], self.columns["credit_value"] = debit, credit
+
+    def _converted(self, name: str, amount: pl.Series, at: pl.Series, day: npt.NDArray[np.int64]) -> pl.Series:
+        currency, reporting = self.currency[name], self.terms.reporting_currency
+        wanted = (amount.is_not_null() & at.is_not_null() & currency.is_not_null()).to_numpy()
+        got = convert(amount.fill_null(0).to_numpy(), currency, day, wanted, self.terms.rates, reporting)
+        values = self._get(name)
+        self.verdicts.reject_where(
+            self._judged(pl.Series(got.no_rate)),
+            RejectCode.NO_RATE,
+            lambda row: f"{name}: no rate of {currency[row]} in {reporting} within 7 days: give it with --rates",
+        )
+        self.verdicts.reject_where(
+            self._judged(pl.Series(got.too_large)),
+            RejectCode.AMOUNT_TOO_LARGE,
+            lambda row: f"{name}: {quoted(values[row])} is too large in {reporting}",
+        )
+        return pl.Series(got.value).set(pl.Series(~wanted | got.no_rate | got.too_large), None)
+
+    def _codes(self) -> None:
+        """The bank's own codes say what the record itself does not; the code is kept."""
+        if "transaction_code" not in self.frame.columns:
+            return
+        values, codes = self.frame.get_column("transaction_code"), self.terms.mapping.codes
+        for row, code in enumerate(values.to_list()):
+            if code is not None:
+                self.raw.extra.setdefault(row, {})["transaction_code"] = code
+        if not codes:
+            return
+        for name in sorted({name for meaning in codes.values() for name in meaning}):
+            coded = {code: meaning[name].upper() for code, meaning in codes.items() if name in meaning}
+            table = {code: int(WORDS[name][word]) for code, word in coded.items()}
+            meant = values.replace_strict(table, default=None, return_dtype=pl.UInt8)
+            told = self.columns.get(name)
+            self.columns[name] = meant if told is None else told.fill_null(meant)
+        unknown = values.is_not_null() & ~values.is_in(list(codes)).fill_null(True)
+        self.verdicts.warnings.update(["transaction_code"] * int(unknown.sum()))
+
+    def _extra(self) -> None:
+        whole = self.raw.extra
+        for row, fields in self.verdicts.kept.items():
+            whole.setdefault(row, {}).update({name: _simple(value) for name, value in fields.items()})
+        if whole:
+            texts: list[str | None] = [None] * self.rows
+            for row, fields in whole.items():
+                texts[row] = encode(fields).decode()
+            self.columns["extra"] = pl.Series("extra", texts, dtype=pl.String)
+
+    def _frame(self) -> pl.DataFrame:
+        self.columns["place"] = self.raw.place
+        series = []
+        for name, kind in CANONICAL.items():
+            column = self.columns.get(name)
+            if column is None:
+                column = pl.Series([DEFAULTS.get(name)], dtype=kind).new_from_index(0, self.rows)
+            elif name in DEFAULTS and column.null_count():
+                column = column.fill_null(DEFAULTS[name])
+            series.append(column.cast(kind).alias(name))
+        frame = pl.DataFrame(series)
+        rejected = self.verdicts.found
+        if not rejected:
+            return frame
+        keep = np.ones(self.rows, np.bool_)
+        keep[list(rejected)] = False
+        return frame.filter(pl.Series(keep))
+
+
+def _texts_cleaned(frame: pl.DataFrame, rows: int) -> pl.DataFrame:
+    """Texts without blanks around them; an empty one is absent."""
+    cleaned = []
+    for name, kind in frame.schema.items():
+        if kind == pl.String:
+            text = pl.col(name).str.strip_chars()
+            cleaned.append(pl.when(text != "").then(text).alias(name))
+    return frame.with_columns(cleaned) if cleaned else frame
+
+
+def _wanted(kind: Kind) -> str:
+    return "true or false" if kind is Kind.FLAG else "a whole number in range"
+
+
+def _places(currency: pl.Series) -> npt.NDArray[np.int8]:
+    """Decimals of each row's currency, -1 where it is unknown."""
+    known = currency.unique().drop_nulls().to_list()
+    table = {code: currencies()[code] for code in known}
+    if len(table) == 1 and not currency.null_count():
+        return np.full(len(currency), next(iter(table.values())), np.int8)
+    return currency.replace_strict(table, default=None, return_dtype=pl.Int8).fill_null(-1).to_numpy()
+
+
+def _hint(value: Any, defect: Defect) -> str:
+    commas = defect is Defect.NOT_DECIMAL and isinstance(value, str) and "," in value
+    return ": set decimal or thousands in a mapping" if commas else ""
+
+
+def _simple(value: Any) -> Any:
+    """A value that JSON can hold."""
+    return value if isinstance(value, str | int | float | bool | list | dict | None) else str(value)

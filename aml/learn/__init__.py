@@ -1,0 +1,1 @@
+"""Anomaly models: learned from unlabelled history on the engine's own leg features, scored by compiled look-ups."""

@@ -1,0 +1,136 @@
+"""Training without labels: sample the history, learn the tails, grow the forest on them, rank the training rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from aml.domain.errors import AmlError
+
+from aml.learn.blend import fit_joint
+from aml.learn.bundle import Bundle, make_bundle
+from aml.learn.features import F64, I64, Legs
+from aml.learn.fingerprint import take_fingerprint
+from aml.learn.forest import Forest
+from aml.learn.grow import fit_forest
+from aml.learn.infer import raw_scores, transaction_sums
+from aml.learn.peers import ranked
+from aml.learn.rank import RankTable, fit_ranks
+from aml.learn.spec import Fit, ModelKind, Spec
+from aml.learn.tails import TailTable, fit_tails, tails
+
+U64 = npt.NDArray[np.uint64]
+LEAST_LEGS = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Legs to learn from in sampling order, `transaction` numbered from 0 upwards, and their times in UTC µs."""
+
+    legs: Legs
+    t: I64
+    transactions: int
+
+
+def train(legs: Legs, t: I64, key: U64, specs: Mapping[str, Spec], data: str) -> list[Bundle]:
+    """Train every model in `specs` on unlabelled legs: one bundle per model, tails before the forest built on them.
+
+    t: [n] UTC µs; key: [n] the low half of the transaction's order key, shared by its legs; data: the name of the
+    data, for the fingerprint. The same legs give the same bundles, in whatever order they come.
+    Raises AmlError where there are too few legs.
+    """
+    first = next((s for s in specs.values() if s.kind is ModelKind.PEER_TAILS), None)
+    if first is None:
+        raise AmlError("training needs a model of kind peer-tails: the forest is grown on its tails")
+    drawn = sample(legs, t, key, first.fit)
+    table = fit_tails(drawn.legs, first.fit.values, first.fit.group, first.fit.cap, first.fit.step)
+    fingerprint = take_fingerprint(data, drawn.legs, drawn.t)
+    others = [s for s in specs.values() if s.kind is ModelKind.ISOLATION_FOREST]
+    if len(others) > 1:
+        raise AmlError("training knows one model of kind isolation-forest")
+    forest = grow(drawn, table, others[0].fit) if others else None
+    raw = raw_scores(table, forest, drawn.legs)
+    summed = transaction_sums(raw, drawn.legs.transaction, drawn.transactions)
+    ranks = [(fit_ranks(_known(raw[:, m])), fit_ranks(_known(summed[:, m]))) for m in range(raw.shape[1])]
+    base = make_bundle(first, fingerprint, table_arrays(table) | rank_arrays(*ranks[0]), {})
+    if forest is None:
+        return [base]
+    leg_joint = fit_joint(_surprises(raw, [r[0] for r in ranks]))
+    sum_joint = fit_joint(_surprises(summed, [r[1] for r in ranks]))
+    arrays = forest_arrays(forest) | rank_arrays(*ranks[1]) | {
+        "joint_leg": leg_joint.surprise, "joint_leg_rows": leg_joint.weight,
+        "joint_transaction": sum_joint.surprise, "joint_transaction_rows": sum_joint.weight,
+    }
+    return [base, make_bundle(others[0], fingerprint, arrays, {base.spec.id: base.sha256})]
+
+
+def sample(legs: Legs, t: I64, key: U64, fit: Fit) -> Sample:
+    """Whole transactions after the cold start, by a fixed hash of their key, up to fit.rows legs."""
+    if t.size == 0 or int(legs.scored.sum()) < LEAST_LEGS:
+        raise AmlError(f"too little history to train on: {int(legs.scored.sum())} legs, {LEAST_LEGS:,} are needed")
+    start = int(np.quantile(t, fit.cold_start, method="lower"))
+    rows = np.flatnonzero(legs.scored & (t >= start))
+    spread = scatter(key[rows])
+    order = rows[np.lexsort((legs.direction[rows], t[rows], spread))]
+    if order.size > fit.rows:
+        cut = fit.rows
+        while cut > 0 and key[order[cut]] == key[order[cut - 1]]:
+            cut -= 1
+        order = order[:cut]
+    keys = key[order]
+    number = np.cumsum(np.append(False, keys[1:] != keys[:-1]))
+    kept = legs.take(order)
+    kept = Legs(kept.x, kept.direction, kept.instrument, kept.sender, kept.receiver, kept.scored, number)
+    if not ranked(kept).any():
+        raise AmlError("nothing to train on: every leg is a card payment, and those rank last")
+    return Sample(kept, t[order], int(number[-1]) + 1)
+
+
+def scatter(key: U64) -> U64:
+    """A fixed hash of keys (the finaliser of SplitMix64), for sampling alone."""
+    z = key.astype(np.uint64)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return np.asarray(z ^ (z >> np.uint64(31)))
+
+
+def grow(drawn: Sample, table: TailTable, fit: Fit) -> Forest:
+    """The forest on the tails of the ranked training legs."""
+    found = tails(table, drawn.legs)[ranked(drawn.legs)]
+    return fit_forest(found[: fit.rows], fit.trees, fit.rows_per_tree, fit.seed)[0]
+
+
+def table_arrays(table: TailTable) -> dict[str, np.ndarray[Any, Any]]:
+    """The tail table as stored."""
+    return {
+        "group_of": table.group_of, "start": table.start, "knots": table.knots, "tail": table.tail, "rows": table.rows,
+    }
+
+
+def forest_arrays(forest: Forest) -> dict[str, np.ndarray[Any, Any]]:
+    """The forest as stored."""
+    return {
+        "feature": forest.feature, "threshold": forest.threshold, "path": forest.path,
+        "usual": np.array([forest.usual]),
+    }
+
+
+def rank_arrays(leg: RankTable, transaction: RankTable) -> dict[str, np.ndarray[Any, Any]]:
+    """A model's two rank tables as stored."""
+    return {
+        f"{name}_{column}": value
+        for name, table in (("leg", leg), ("transaction", transaction))
+        for column, value in (("raw", table.raw), ("surprise", table.surprise), ("rows", np.array([table.rows])))
+    }
+
+
+def _known(raw: F64) -> F64:
+    return raw[~np.isnan(raw)]
+
+
+def _surprises(raw: F64, ranks: list[RankTable]) -> F64:
+    known = raw[~np.isnan(raw[:, 0])]
+    return np.stack([table.of(known[:, m]) for m, table in enumerate(ranks)], axis=1)

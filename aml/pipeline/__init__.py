@@ -1,0 +1,1 @@
+"""The hosts of the engine: what runs it, from the feed to the database."""

@@ -1,0 +1,296 @@
+"""Acceptance: a batch of canonical records becomes what enters the engine, what leaves it, and what is turned away.
+
+Order of judgement: readable (the feed's part), identity, late. Holder, party rows and days are fixed here, from the
+record and the party table alone, and never looked up again.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from aml.engine.columns import ABSENT, Flag
+from aml.engine.identity import NO_TIME, Incoming, Outcome, Registry
+from aml.engine.intern import I32, NONE, Interner
+from aml.engine.keys import Fields, Keys, content_hash, family_key, order_key
+from aml.pipeline.holders import TENANT, HolderBook, Mask, conductor_of, part
+from aml.pipeline.legs import Legs, legs_of
+from aml.pipeline.parties import Parties, PartyRows
+from aml.pipeline.watermark import LATENESS, Progress
+from aml.store.older import Older, identity
+
+I64 = npt.NDArray[np.int64]
+HORIZON: Final = 3  # times the lateness that identities stay in memory: a reversal acts twice the lateness back
+CODES: Final = {Outcome.CONFLICT: "conflict", Outcome.TOO_LATE: "too_late"}
+
+
+class Calendar(Protocol):
+    """The institution's days, by its profile."""
+
+    country: str
+
+    def local_day(self, at: I64) -> I32:
+        """Local calendar day (days since 1970-01-01) of instants in UTC µs."""
+
+    def unit_day(self, at: I64, booking: I32) -> I32:
+        """Unit day of instants in UTC µs and booking dates (days since 1970-01-01; the least int32: none)."""
+
+
+@dataclass(slots=True)
+class Counts:
+    """What acceptance counts; read = scored + duplicates + Σ rejected. The others are subsets of scored, or warnings."""
+
+    read: int = 0
+    scored: int = 0
+    duplicates: int = 0
+    superseded: int = 0
+    voided: int = 0
+    reversed: int = 0
+    idle_reversals: int = 0  # reversals that reverse nothing
+    not_booked: int = 0
+    own_account: int = 0
+    late: int = 0
+    mixed_accounts: int = 0  # accounts seen with and without a customer
+    rejected: Counter[str] = field(default_factory=Counter)
+
+    def add(self, other: Counts) -> None:
+        """Add another batch's counts to these."""
+        for name in self.__slots__:
+            if name == "rejected":
+                self.rejected.update(other.rejected)
+            else:
+                setattr(self, name, getattr(self, name) + getattr(other, name))
+
+
+@dataclass(frozen=True, slots=True)
+class Arrivals:
+    """What one batch brings. Transaction indices count the movements ever accepted, in order of acceptance."""
+
+    accepted: pl.DataFrame  # the records accepted, whole, in arrival order
+    first_row: int  # global row of the first of them
+    content: Keys  # of the accepted
+    transaction: I32  # per accepted record its transaction index, -1 where it moves nothing
+    flags: npt.NDArray[np.uint32]  # per accepted record
+    columns: dict[str, npt.NDArray[np.generic]]  # the new transactions, by the names of `columns.TRANSACTION`
+    first_transaction: int
+    enter: I32  # transactions whose legs enter: new ones that stand, older ones that stand again
+    leave: I32  # older transactions whose legs leave
+    marked_rows: I64  # older records whose marks changed, new ones that bear marks: global rows
+    marks: npt.NDArray[np.uint32]  # and their marks (identity.SUPERSEDED, VOIDED, REVERSED)
+    rejected: pl.DataFrame  # the records refused, whole, with `code`
+    counts: Counts
+
+
+class Acceptor:
+    """The state of acceptance for one database, and the judgement of each batch."""
+
+    def __init__(
+        self, calendar: Calendar, *, lateness: int = LATENESS, parties: pl.DataFrame | None = None,
+        folder: Path | None = None,
+    ) -> None:  # fmt: skip
+        """`lateness` in µs; `folder` takes identities that leave memory (without it none does)."""
+        self.calendar = calendar
+        self.lateness = lateness
+        self.rows = 0
+        self.transactions = 0
+        self.progress = Progress()
+        self.holders = HolderBook()
+        self.party_rows = PartyRows()
+        self.registry = Registry(lateness)
+        self.texts = {name: Interner() for name in ("tenant", "currency", "branch", "terminal", "batch")}
+        self.older = Older(folder) if folder else None
+        self.use_parties(parties)
+
+    def use_parties(self, parties: pl.DataFrame | None) -> None:
+        """Let another party table hold for the records that come from now on."""
+        self.parties = None if parties is None else Parties(parties, self.party_rows)
+
+    @property
+    def watermarks(self) -> dict[int, int]:
+        """Watermark in UTC µs by tenant number, of tenants that have one."""
+        return {i: m for i, m in enumerate(self.progress.marks.tolist()) if m != NO_TIME}
+
+    def accept(self, frame: pl.DataFrame, source: int = 0) -> Arrivals:
+        """Judge a canonical frame, its rows in arrival order."""
+        fields = Fields(frame)
+        t = _ints(frame, "executed_at", NO_TIME)
+        tenant_key = fields.key([(TENANT, "institution")])
+        tenant = self.texts["tenant"].ids(*tenant_key)
+        before = self.progress.advance(tenant, t, source)
+        legs = legs_of(fields, tenant_key, self.calendar, self.parties, t)
+        incoming = self._incoming(fields, t, before, tenant, legs)
+        tallies = self.registry.tallies
+        judged = self.registry.judge(incoming, self.rows)
+        is_new = judged.outcome == Outcome.NEW
+        flags = legs.flags[is_new]
+        moves = (flags & Flag.MOVES) != 0
+        transaction = np.where(moves, self.transactions + np.cumsum(moves) - 1, NONE).astype(np.int32)
+        records = self.registry.records
+        records["tx"][judged.first :] = transaction
+        columns = self._columns(fields, incoming, legs, is_new & ((legs.flags & Flag.MOVES) != 0))
+        columns["row"] = self.rows + np.flatnonzero(moves)
+        counts = self._count(judged.outcome, incoming, flags, t[is_new] < before[is_new], tallies)
+        mine = np.flatnonzero(moves & judged.stands)
+        marked = np.concatenate([judged.marked, judged.first + np.flatnonzero(records["mark"][judged.first :])])
+        arrivals = Arrivals(
+            accepted=frame if is_new.all() else frame.filter(pl.Series(is_new)),
+            first_row=self.rows,
+            content=incoming.content if is_new.all() else (incoming.content[0][is_new], incoming.content[1][is_new]),
+            transaction=transaction,
+            flags=flags,
+            columns=columns,
+            first_transaction=self.transactions,
+            enter=np.concatenate([records["tx"][judged.entered], transaction[mine]]),
+            leave=records["tx"][judged.left],
+            marked_rows=records["row"][marked],
+            marks=records["mark"][marked],
+            rejected=_rejected(frame, judged.outcome),
+            counts=counts,
+        )
+        self.rows += judged.new
+        self.transactions += int(np.count_nonzero(moves))
+        counts.mixed_accounts = sum(self.holders.mixed_accounts(end, is_new) for end in (legs.debit, legs.credit))
+        return arrivals
+
+    def _incoming(self, fields: Fields, t: I64, before: I64, tenant: I32, legs: Legs) -> Incoming:
+        frame = fields.frame
+        key, content, family = order_key(frame, fields), content_hash(frame, fields), family_key(frame, fields=fields)
+        reversal = (legs.flags & Flag.REVERSAL) != 0
+        target = family_key(frame, "relates_to", fields) if reversal.any() else family
+        revision = _ints(frame, "revision", 1).astype(np.int32)
+        void = (legs.flags & Flag.VOID) != 0
+        known = np.zeros(t.size, np.uint8)
+        if self.older is not None and self.older.names:
+            behind = np.flatnonzero(t < before)  # NO_TIME too: a void without a time may be of any age
+            ids = identity((key[0][behind], key[1][behind]), revision[behind], void[behind])
+            known[behind] = self.older.look(ids, (content[0][behind], content[1][behind]))
+        currency = self.texts["currency"].ids(*fields.key([(0, "currency")]))
+        amount = _ints(frame, "amount", NONE)
+        return Incoming(key, content, family, target, t, before, amount, currency, tenant, revision, legs.flags, known)
+
+    def _columns(self, fields: Fields, x: Incoming, legs: Legs, take: Mask) -> dict[str, npt.NDArray[np.generic]]:
+        """The columns of the rows of the mask, but `row`; holders and texts are numbered in order of appearance."""
+        frame = fields.frame
+        debit = self.holders.enter(legs.debit, take & legs.has_debit, frame, self.parties)
+        credit = self.holders.enter(legs.credit, take & legs.has_credit, frame, self.parties)
+        conducted = take & ((legs.flags & Flag.CONDUCTED) != 0)
+        conductor = np.full(take.size, NONE, np.int32)
+        if conducted.any():
+            key = conductor_of(fields, fields.key([(TENANT, "institution")]))
+            ours = self._conductors_ours(key, legs.day)
+            conductor = self.holders.enter_conductors(key, conducted, frame, ours)
+        columns: dict[str, npt.NDArray[np.generic]] = {
+            "key_hi": x.key[0], "key_lo": x.key[1], "t": x.t,
+            "debit_holder": debit, "credit_holder": credit,
+            "conductor_holder": np.where(legs.visits, conductor, np.int32(NONE)),
+            "debit_value": _ints(frame, "debit_value", 0), "credit_value": _ints(frame, "credit_value", 0),
+            "flags": legs.flags, "day": legs.day, "unit_day": legs.unit_day,
+            "branch": self._numbers(fields, "branch", "branch", take),
+            "terminal": self._numbers(fields, "terminal", "terminal", take),
+            "conductor": conductor,
+            "batch": self._numbers(fields, "batch", "batch_id", take),
+            "debit_party": self._party(legs.debit.place, legs.has_debit),
+            "credit_party": self._party(legs.credit.place, legs.has_credit),
+            "instrument": _codes(frame, "instrument"), "channel": _codes(frame, "channel"),
+        }  # fmt: skip
+        return columns if take.all() else {name: column[take] for name, column in columns.items()}
+
+    def _conductors_ours(self, key: Keys, day: I32) -> Mask:
+        if self.parties is None:
+            return np.ones(day.size, np.bool_)
+        return self.parties.by_customer(key, day) >= 0
+
+    def _party(self, place: I32, where: Mask) -> I32:
+        if self.parties is None:
+            return place
+        known = where & (place >= 0)
+        rows = np.full(place.size, NONE, np.int32)
+        rows[known] = self.parties.row[place[known]]
+        return rows
+
+    def _numbers(self, fields: Fields, name: str, column: str, take: Mask) -> I32:
+        if fields.hashes(column) is None:
+            return np.full(fields.rows, NONE, np.int32)
+        return self.texts[name].ids(*fields.key([(0, column)]), take & fields.present(column))
+
+    def _count(
+        self, outcome: npt.NDArray[np.uint8], x: Incoming, flags: npt.NDArray[np.uint32], late: Mask,
+        tallies: dict[str, int],
+    ) -> Counts:  # fmt: skip
+        by = np.bincount(outcome, minlength=len(Outcome)).tolist()
+        void, booked = (flags & Flag.VOID) != 0, (flags & Flag.BOOKED) != 0
+        counts = Counts(
+            read=outcome.size, scored=by[Outcome.NEW], duplicates=by[Outcome.DUPLICATE],
+            not_booked=int(np.count_nonzero(~booked & ~void)),
+            own_account=int(np.count_nonzero(booked & ~void & ((flags & Flag.OWN) != 0))),
+            late=int(np.count_nonzero(late & ~void)),
+            rejected=Counter({code: by[o] for o, code in CODES.items() if by[o]}),
+        )  # fmt: skip
+        for name, now in self.registry.tallies.items():
+            setattr(counts, name, now - tallies[name])
+        return counts
+
+    def checkpoint(self) -> None:
+        """Move identities that nothing can concern any more from memory to disk, fsynced, before `state` is taken."""
+        if self.older is None:
+            return
+        old = self.registry.older_than(self.progress.marks, HORIZON * self.lateness)
+        if old.any():
+            rows = self.registry.records[old]
+            void = (rows["flags"] & Flag.VOID) != 0
+            self.older.add(
+                identity((rows["key_hi"], rows["key_lo"]), rows["revision"], void),
+                (rows["content_hi"], rows["content_lo"]),
+            )
+            self.registry.forget(old)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Everything but the files of old identities (`older.names`), as flat named arrays for a snapshot."""
+        state = {"numbers": np.array([self.rows, self.transactions, self.lateness], np.int64)}
+        for prefix, held in self._parts().items():
+            state |= {f"{prefix}.{k}": v for k, v in held.state().items()}
+        return state
+
+    def restore(self, state: Mapping[str, np.ndarray], older: list[str]) -> None:
+        """Take over a state and the names of its files of old identities; the party table is taken afresh."""
+        self.rows, self.transactions = state["numbers"][:2].tolist()
+        self.progress = Progress.from_state(part(state, "progress"))
+        self.holders = HolderBook.from_state(part(state, "holders"))
+        self.registry = Registry.from_state(part(state, "registry"), self.lateness)
+        self.texts = {name: Interner.from_state(part(state, f"text.{name}")) for name in self.texts}
+        self.party_rows = PartyRows.from_state(part(state, "party_rows"))
+        self.use_parties(None if self.parties is None else self.parties.frame)
+        if self.older is not None:
+            self.older = Older(self.older.folder, older)
+
+    def _parts(self) -> dict[str, Progress | HolderBook | Registry | PartyRows | Interner]:
+        texts = {f"text.{name}": interner for name, interner in self.texts.items()}
+        return {
+            "progress": self.progress, "holders": self.holders, "registry": self.registry,
+            "party_rows": self.party_rows, **texts,
+        }  # fmt: skip
+
+
+def _ints(frame: pl.DataFrame, name: str, absent: int) -> I64:
+    column = frame.get_column(name)
+    if column.null_count() == column.len():
+        return np.full(column.len(), absent, np.int64)
+    return column.cast(pl.Int64).fill_null(absent).to_numpy()
+
+
+def _codes(frame: pl.DataFrame, name: str) -> npt.NDArray[np.uint8]:
+    return frame.get_column(name).fill_null(ABSENT).to_numpy()
+
+
+def _rejected(frame: pl.DataFrame, outcome: npt.NDArray[np.uint8]) -> pl.DataFrame:
+    refused = np.isin(outcome, list(CODES))
+    codes = [CODES[Outcome(o)] for o in outcome[refused].tolist()]
+    rows = frame.filter(pl.Series(refused)) if refused.any() else frame.clear()
+    return rows.with_columns(pl.Series("code", codes, dtype=pl.String))

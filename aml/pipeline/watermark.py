@@ -1,0 +1,142 @@
+"""How far the feed has come: progress per tenant and source, the watermark, and the order in which files are read.
+
+The progress of a source is the 100th-highest readable `executed_at` per tenant (none under 100 records), so that one
+mistyped date moves nothing; the watermark of a tenant is the least over the sources, and never falls. It is a running
+value: a record is judged by the watermark of the records read before it, so the size of a batch decides nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+from numba import njit
+
+from aml.engine.identity import NO_TIME
+from aml.engine.keys import order_key
+
+I64 = npt.NDArray[np.int64]
+RANK: Final = 100
+DAY_US: Final = 86_400_000_000
+LATENESS: Final = 7 * DAY_US
+
+
+@njit(cache=True, nogil=True)
+def _push(heap: np.ndarray, n: int, value: int) -> int:
+    """Put the value among the RANK highest, a heap with the least of them at 0; returns how many are held."""
+    if n < RANK:
+        at = n
+        while at > 0 and heap[(at - 1) // 2] > value:
+            heap[at] = heap[(at - 1) // 2]
+            at = (at - 1) // 2
+        heap[at] = value
+        return n + 1
+    if value <= heap[0]:
+        return n
+    at = 0
+    while 2 * at + 1 < n:
+        child = 2 * at + 1
+        if child + 1 < n and heap[child + 1] < heap[child]:
+            child += 1
+        if heap[child] >= value:
+            break
+        heap[at] = heap[child]
+        at = child
+    heap[at] = value
+    return n
+
+
+@njit(cache=True, nogil=True)
+def _advance(
+    heaps: np.ndarray, counts: np.ndarray, marks: np.ndarray, source: int, tenant: np.ndarray, t: np.ndarray,
+    before: np.ndarray,
+) -> None:  # fmt: skip
+    for row in range(t.size):
+        who = tenant[row]
+        before[row] = marks[who]
+        if t[row] == NO_TIME:
+            continue
+        counts[source, who] = _push(heaps[source, who], counts[source, who], t[row])
+        if counts[source, who] == RANK and heaps[source, who, 0] > marks[who]:
+            least = heaps[source, who, 0]
+            for other in range(counts.shape[0]):
+                least = min(least, heaps[other, who, 0] if counts[other, who] == RANK else NO_TIME)
+            marks[who] = max(marks[who], least)
+
+
+class Progress:
+    """Progress per source and tenant; `marks` are the watermarks by tenant number (NO_TIME: none yet)."""
+
+    def __init__(self, sources: int = 1) -> None:
+        self._heaps = np.empty((sources, 0, RANK), np.int64)
+        self._counts = np.empty((sources, 0), np.int32)
+        self.marks: I64 = np.empty(0, np.int64)
+
+    def advance(self, tenant: npt.NDArray[np.int32], t: I64, source: int = 0) -> I64:
+        """Take readable records in arrival order (t in UTC µs, NO_TIME where absent).
+
+        Returns, per record, its tenant's watermark of what was read before it.
+        """
+        self._make_room(int(tenant.max()) + 1 if tenant.size else 0)
+        before = np.empty(t.size, np.int64)
+        _advance(self._heaps, self._counts, self.marks, source, tenant, t, before)
+        return before
+
+    def _make_room(self, tenants: int) -> None:
+        more = tenants - self.marks.size
+        if more > 0:
+            sources = self._counts.shape[0]
+            self._heaps = np.concatenate([self._heaps, np.zeros((sources, more, RANK), np.int64)], axis=1)
+            self._counts = np.concatenate([self._counts, np.zeros((sources, more), np.int32)], axis=1)
+            self.marks = np.concatenate([self.marks, np.full(more, NO_TIME, np.int64)])
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Heaps, counts and marks, as copies."""
+        return {"heaps": self._heaps.copy(), "counts": self._counts.copy(), "marks": self.marks.copy()}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, np.ndarray]) -> Progress:
+        """The progress whose `state` this is."""
+        self = cls()
+        self._heaps, self._counts, self.marks = (state[k].copy() for k in ("heaps", "counts", "marks"))
+        return self
+
+
+def sorted_file(chunks: Iterable[pl.DataFrame], batch: int) -> Iterator[pl.DataFrame]:
+    """The canonical frames of one file as a whole in the order (executed_at, key), in frames of `batch` rows.
+
+    Records without a time (voids) come last, in the order of the file. Chunks that follow one another in order, and
+    are in order themselves, are handed on without a copy of the whole.
+    """
+    held = [c for c in chunks if c.height]
+    if not held:
+        return
+    whole = pl.concat(held, rechunk=False)
+    order = _disorder(whole)
+    if order is not None:
+        whole = whole[order]
+    yield from whole.iter_slices(batch)
+
+
+def _disorder(whole: pl.DataFrame) -> npt.NDArray[np.int64] | None:
+    """The sorting order of the rows, or None where they stand in it already."""
+    t = whole.get_column("executed_at").fill_null(np.iinfo(np.int64).max).to_numpy()
+    steps = np.diff(t)
+    if (steps > 0).all():
+        return None
+    hi, lo = order_key(whole)
+    if ((steps >= 0) & ((steps > 0) | (hi[1:] > hi[:-1]) | ((hi[1:] == hi[:-1]) & (lo[1:] >= lo[:-1])))).all():
+        return None
+    return np.lexsort((lo, hi, t))
+
+
+def sort_and_merge(feeds: Iterable[Iterable[pl.DataFrame]], batch: int = 65_536) -> Iterator[pl.DataFrame]:
+    """Several files as one feed: all sorted and merged by (executed_at, key), in frames of at most `batch` rows.
+
+    The files are held in memory, as canonical frames, until they are handed on; what must not be held is read
+    as it arrives. Of equal records of several files, the earlier-named file's comes first.
+    """
+    yield from sorted_file((chunk for feed in feeds for chunk in feed), batch)

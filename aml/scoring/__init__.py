@@ -1,0 +1,1 @@
+"""From findings to one alert score and its parts in words."""
