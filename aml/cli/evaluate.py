@@ -10,7 +10,8 @@ import typer
 from aml.cli import options, render
 
 if TYPE_CHECKING:
-    from aml.learn.outcome import Outcome, Tally
+    from aml.learn.evaluate import Ranking, Yield
+    from aml.learn.outcome import Cost, Outcome, Tally
 
 
 def add_to(app: typer.Typer) -> None:
@@ -47,13 +48,9 @@ def _show(outcome: Outcome, attempts: bool) -> None:
     rows = [_row(tally) for tally in (*outcome.typologies, outcome.whole, outcome.small)]
     names = ["typology", "attempts", "by rules", "", "model top 0.5 %", "either", "median time"]
     render.table(names, rows, right=names[1:])
-    cost = outcome.cost
-    render.show(f"\n{cost.alerts:,} alerts, {cost.on_none:,} of them name nothing that was planted")
-    if cost.per_1000_customers_month is not None and cost.hours_per_1000_customers_month is not None:
-        render.show(
-            f"these are {cost.per_1000_customers_month:.1f} per 1,000 customers and month, "
-            f"{cost.hours_per_1000_customers_month:.1f} hours of work"
-        )
+    _show_cost(outcome)
+    if outcome.ranking is not None:
+        _show_ranking(outcome.ranking)
     if not attempts:
         return
     render.show()
@@ -71,6 +68,42 @@ def _show(outcome: Outcome, attempts: bool) -> None:
     render.table(
         ["attempt", "typology", "rows", "", "time to alert", "alerts"], listed, right=["rows", "time to alert"]
     )
+
+
+def _show_cost(outcome: Outcome) -> None:
+    cost = outcome.cost
+    render.show(f"\n{cost.alerts:,} alerts, {cost.on_none:,} of them name nothing that was planted")
+    told = [_cost_row(kind.kind, kind) for kind in outcome.kinds if kind.customers]
+    if cost.per_1000_customers_month is not None:
+        names = ["customers", "number", "alerts", "on nothing planted", "per 1,000 and month", "hours of work"]
+        render.table(names, [*told, _cost_row("all", cost)], right=names[1:])
+
+
+def _cost_row(name: str, cost: Cost) -> tuple[str, ...]:
+    rate, hours = cost.per_1000_customers_month, cost.hours_per_1000_customers_month
+    return (
+        name,
+        render.count(cost.customers),
+        render.count(cost.alerts),
+        render.count(cost.on_none),
+        "–" if rate is None else f"{rate:.1f}",
+        "–" if hours is None else f"{hours:.1f}",
+    )
+
+
+def _show_ranking(ranking: Ranking) -> None:
+    budgets = [render.percent(budget) for budget in ranking.budgets]
+    render.show(f"\nWhat the models rank highest of all (area under precision and recall {ranking.pr_auc:.3f}):")
+    named: list[tuple[str, Yield]] = [(y.typology, y) for y in ranking.typologies]
+    named += [("all", ranking.whole), ("1-2 rows", ranking.small)]
+    rows = (_yield_row(name, y) for name, y in named if y.rows)
+    names = ["typology", "rows", *(f"recall in top {b}" for b in budgets), "attempts", f"with a row in {budgets[1]}"]
+    render.table(names, rows, right=names[1:])
+
+
+def _yield_row(name: str, y: Yield) -> tuple[str, ...]:
+    recalls = (render.percent(recall) for recall in y.recall)
+    return name, render.count(y.rows), *recalls, render.count(y.attempts), render.count(y.touched[1])
 
 
 def _row(tally: Tally) -> tuple[str, ...]:

@@ -31,11 +31,17 @@ def list_(profile: options.Profile = options.DEFAULT_PROFILE, json: options.Json
 
 
 @app.command()
-def check(json: options.Json = False) -> None:
+def check(
+    write_lock: Annotated[
+        bool, typer.Option("--write-lock", help="Write rules.lock anew; refused where a version should have risen.")
+    ] = False,
+    json: options.Json = False,
+) -> None:
     """Check every rule file: form, parameters, inline tests, and that each parameter is tested on both sides."""
     from aml.detect.check import check_rules
+    from aml.pipeline.trial import Trials
 
-    report = check_rules()
+    report = check_rules(Trials(), refresh_lock=write_lock)
     if json:
         told = {
             "rules": report.rules,
@@ -71,10 +77,11 @@ def explain(
     render.show(
         f"  {rule.id} version {rule.version} · {rule.family}, {rule.typology} · {rule.severity} · {rule.status}"
     )
-    render.show(f"  sha256 {rule.sha256}\n\n  {text.description}")
+    render.show(f"  sha256 {rule.sha256}\n")
+    render.paragraph(text.description)
     render.heading("Parameters")
-    rows = [(p.name, p.value, p.range, p.why) for p in rule.described_parameters()]
-    render.table(["  name", "value", "may be", "why"], [(f"  {n}", v, r, w) for n, v, r, w in rows])
+    rows = [(f"  {name}", value, bounds, why) for name, value, bounds, why in rule.described_parameters()]
+    render.table(["  name", "value", "may be", "why"], rows)
     for title, lines in (
         ("Often innocent", text.false_positives),
         ("What it cannot see", text.blind_spots),

@@ -10,11 +10,11 @@ from typing import Any, Final
 
 from aml.cli import render
 from aml.domain.finding import Finding, Value
+from aml.engine.facts import MONEY
 
 _HOLE: Final = re.compile(r"\{(\w+)\}")
 _MARKER: Final = re.compile(r"m[1-8]")
-_MONEY: Final = frozenset({"sum", "largest", "largest_visit", "start", "end", "back", "amount", "old_mean", "total"})
-_MONEY_ENDS: Final = ("_sum", "_sum_others")
+_WINDOW: Final = re.compile(r"(\d+)([hd])")
 _SHARES: Final = frozenset({"kept"})
 _DAYS: Final = frozenset({"days", "age"})
 _YES_NO: Final = frozenset(
@@ -51,8 +51,8 @@ def read_rule_text(text: str) -> RuleText:
     explain = table.get("explain", {})
     return RuleText(
         title=str(table.get("title", table.get("id", ""))),
-        description=str(table.get("description", "")).strip(),
-        sentences=tuple(explain.values() if isinstance(explain, dict) else [explain]),
+        description=_line(table.get("description", "")),
+        sentences=tuple(map(_line, explain.values() if isinstance(explain, dict) else [explain])),
         false_positives=_texts(table, "false_positives"),
         blind_spots=_texts(table, "blind_spots"),
         triage=_texts(table, "triage"),
@@ -60,7 +60,12 @@ def read_rule_text(text: str) -> RuleText:
 
 
 def _texts(table: Mapping[str, Any], key: str) -> tuple[str, ...]:
-    return tuple(str(text).strip() for text in table.get(key, ()))
+    return tuple(map(_line, table.get(key, ())))
+
+
+def _line(text: Any) -> str:
+    """A text on one line; a file may break it where it likes."""
+    return " ".join(str(text).split())
 
 
 def sentence(rule: RuleText, finding: Finding) -> str:
@@ -77,10 +82,11 @@ def told(name: str, value: Value, currency: str) -> str:
     if value is None:
         return "unknown"
     if isinstance(value, str):
-        return value
+        window = _WINDOW.fullmatch(value)
+        return value if window is None else render.plural(int(window[1]), {"h": "hour", "d": "day"}[window[2]])
     if isinstance(value, bool) or name in _YES_NO or _MARKER.fullmatch(name):
         return "yes" if value else "no"
-    if name in _MONEY or name.endswith(_MONEY_ENDS):
+    if name in MONEY or name == "total":
         return render.money(round(value), currency)
     if name in _SHARES or name.endswith("_share"):
         return render.percent(value)

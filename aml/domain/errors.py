@@ -6,6 +6,8 @@ from typing import Final
 
 # An input that cannot be read; the command line has codes of its own beside it (aml/cli/codes.py).
 UNREADABLE: Final = 3
+# The database or its state folder.
+STORE: Final = 4
 
 
 class AmlError(Exception):
@@ -17,3 +19,10 @@ class AmlError(Exception):
     def __init__(self, message: str, exit_code: int = UNREADABLE) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+
+
+class StoreError(AmlError):
+    """The database or its state folder cannot be opened, read or written."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, STORE)

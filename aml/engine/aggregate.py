@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from aml.engine.layout import CASH_IN, CASH_OUT, CREDIT, DAY, NONE, T_CASH, T_DAYP, VISIT
-from aml.engine.tables import first_after, first_on_day, jit
+from aml.engine.layout import CASH_IN, CASH_OUT, T_CASH, VISIT
+from aml.engine.tables import first_on_day, jit
 from aml.engine.walk import (
     add_distinct,
     counted_credit,
@@ -17,6 +17,7 @@ from aml.engine.walk import (
     in_day_window,
     in_hours,
     is_due,
+    party_at,
     unmandated,
 )
 
@@ -191,10 +192,11 @@ def markers(led: Any, tx: Any, party: Any, knobs: Any, det: Any, h: int, i: int,
         f[12] = 1.0 if out * 10 >= total * 7 else 0.0
     f[13] = 1.0 if row.first_day <= w0 - 90 and cash_90 * 5 < total else 0.0
     f[14] = 0.0
-    if cash_in and hit.party >= 0 and party[hit.party].turnover >= 0:
-        f[14] = 1.0 if month > 2 * party[hit.party].turnover else 0.0
+    mine = party_at(led, tx, h, i)
+    if cash_in and mine >= 0 and party[mine].turnover >= 0:
+        f[14] = 1.0 if month > 2 * party[mine].turnover else 0.0
     f[15] = f[8] + f[9] + f[10] + f[11] + f[12] + f[13] + f[14]
-    f[16] = 1.0 if weeks == 8 or (hit.party >= 0 and party[hit.party].cash_intensive) else 0.0
+    f[16] = 1.0 if weeks == 8 or (mine >= 0 and party[mine].cash_intensive) else 0.0
 
 
 @jit
@@ -271,7 +273,7 @@ def legs(led: Any, tx: Any, knobs: Any, det: Any, h: int, i: int, bit: int, f: n
     if det.window_days > 0:
         k = first_on_day(led.legs, start, 0, i + 1, hit.day - det.window_days + 1)
     else:
-        k = hours_from(led, start, i, det.window, knobs.day_precision)
+        k = hours_from(led, h, i, det.window)
     ev, total, named, conductors, brought, branches, parties, largest = 0, 0, 0, 0, 0, 0, 0, 0
     while k < row.n and (k <= i or led.legs[start + k].day <= hit.day):
         leg = led.legs[start + k]
@@ -309,7 +311,7 @@ def conducted(led: Any, tx: Any, knobs: Any, det: Any, h: int, i: int, f: np.nda
     if det.window_days > 0:
         k = first_on_day(led.legs, start, 0, i + 1, hit.day - det.window_days + 1)
     else:
-        k = hours_from(led, start, i, det.window, knobs.day_precision)
+        k = hours_from(led, h, i, det.window)
     ev, total, recipients, branches = 0, 0, 0, 0
     while k < row.n and (k <= i or led.legs[start + k].day <= hit.day):
         leg = led.legs[start + k]

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from enum import IntFlag
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
-
-from aml.engine.intern import grown
 
 NONE: Final = -1
 
@@ -63,39 +59,3 @@ TRANSACTION: Final[dict[str, type[np.generic]]] = {
     "row": np.int64,  # global number of the record in the archive
 }
 ABSENT: Final = 255
-
-
-class Transactions:
-    """The movements by transaction index: one growing array per column of TRANSACTION."""
-
-    def __init__(self) -> None:
-        self.n = 0
-        self._columns: dict[str, npt.NDArray[np.generic]] = {k: np.empty(1024, v) for k, v in TRANSACTION.items()}
-
-    def __len__(self) -> int:
-        return self.n
-
-    def __getitem__(self, name: str) -> npt.NDArray[np.generic]:
-        """The column, a view of `len(self)` rows that is valid until the next append."""
-        return self._columns[name][: self.n]
-
-    def append(self, columns: Mapping[str, npt.NDArray[np.generic]]) -> int:
-        """Add rows (every column of TRANSACTION, equally long); returns the index of the first."""
-        first, more = self.n, columns["t"].size
-        for name, held in self._columns.items():
-            held = grown(held, first, first + more)
-            held[first : first + more] = columns[name]
-            self._columns[name] = held
-        self.n += more
-        return first
-
-    def state(self) -> dict[str, npt.NDArray[np.generic]]:
-        """The columns, as copies."""
-        return {name: self[name].copy() for name in TRANSACTION}
-
-    @classmethod
-    def from_state(cls, state: Mapping[str, npt.NDArray[np.generic]]) -> Transactions:
-        """The store whose `state` this is."""
-        self = cls()
-        self.append(state)
-        return self

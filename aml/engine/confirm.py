@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from aml.engine import aggregate, fans, flow
+from aml.engine import aggregate, fans, flow, scatter
 from aml.engine.condition import holds, steps_of
-from aml.engine.layout import CREDIT, DAY, NONE, PERSON
+from aml.engine.layout import DAY, T_CASH, T_EXIT, T_NEW
 from aml.engine.tables import jit
 from aml.engine.trails import bits
 from aml.engine.walk import segment_at
@@ -32,9 +32,9 @@ def measure(led: Any, tx: Any, party: Any, knobs: Any, det: Any, h: int, i: int,
     if kind == CONDUCTED:
         return aggregate.conducted(led, tx, knobs, det, h, i, f, work)
     if kind == SEQUENCE:
-        return flow.pass_through(led, party, knobs, det, h, i, f, work)
+        return flow.pass_through(led, tx, party, knobs, det, h, i, f, work)
     if kind == FAN_IN:
-        return fans.fan_in(led, party, knobs, det, h, i, f, work)
+        return fans.fan_in(led, tx, party, knobs, det, h, i, f, work)
     if kind == FAN_OUT:
         return fans.fan_out(led, tx, party, knobs, det, h, i, f, work)
     if kind == IN_OUT:
@@ -51,11 +51,17 @@ def match(led: Any, h: int, i: int, f: np.ndarray, work: Any) -> int:
     """A single leg."""
     leg = led.legs[led.holders[h].start + i]
     f[0] = leg.amount
-    f[1] = 1.0 if leg.tag & (1 << 20) else 0.0
-    f[2] = 1.0 if leg.tag & (1 << 21) else 0.0
-    f[3] = 1.0 if leg.tag & (1 << 18) else 0.0
+    f[1] = 1.0 if leg.tag & T_CASH else 0.0
+    f[2] = 1.0 if leg.tag & T_EXIT else 0.0
+    f[3] = 1.0 if leg.tag & T_NEW else 0.0
     work.ev[0] = leg.tx
     return 1
+
+
+@jit
+def week_of(t: int) -> int:
+    """Number of the ISO week in UTC (0 = the week of 29 December 1969)."""
+    return (t // DAY + 3) // 7
 
 
 @jit
@@ -77,109 +83,135 @@ def decide(det: Any, steps: np.ndarray, f: np.ndarray, segment: int, at_debit: b
 
 
 @jit
-def record(det: Any, k: int, subject: int, owner: int, x: int, f: np.ndarray, segment: int, opens: bool, ev: int, fresh: int,
-           hits: Any, meters: np.ndarray, work: Any) -> bool:
-    """Write a hit; of its evidence only what this run has not yet written for the same finding. False: no room left."""
-    n = meters[HITS]
-    at = meters[EVIDENCE]
-    if n >= hits.detector.size or at + ev > hits.evidence.size:
+def holds_for(det: Any, steps: np.ndarray, segment: int, work: Any) -> bool:
+    """Whether the detector takes the segment and its `when` holds of the facts."""
+    if (det.segments >> segment) & 1 == 0:
         return False
-    hits.detector[n], hits.subject[n], hits.owner[n], hits.tx[n] = k, subject, owner, x
-    hits.segment[n], hits.opens[n], hits.steps[n] = segment, opens, steps_of(det, f)
-    hits.facts[n] = f
-    hits.first[n] = at
+    return holds(steps, det.when[segment, 0], det.when[segment, 1], work.f, segment, work.stack)
+
+
+@jit
+def opens_for(det: Any, steps: np.ndarray, segment: int, work: Any) -> bool:
+    """Whether a hit with these facts opens."""
+    return holds(steps, det.opens[segment, 0], det.opens[segment, 1], work.f, segment, work.stack)
+
+
+@jit
+def record(tx: Any, det: Any, k: int, subject: int, owner: int, x: int, at: int, segment: int, opens: bool, ev: int,
+           hits: Any, meters: np.ndarray, work: Any) -> bool:
+    """Write a hit; of its evidence only what is not yet marked with the serial now. False: no room left."""
+    n = meters[HITS]
+    end = meters[EVIDENCE]
+    fresh = meters[SERIAL]
+    if n >= hits.detector.size or end + ev > hits.evidence.size:
+        return False
+    hits.detector[n], hits.subject[n], hits.owner[n], hits.tx[n], hits.at[n] = k, subject, owner, x, at
+    hits.segment[n], hits.opens[n], hits.steps[n] = segment, opens, steps_of(det, work.f)
+    hits.facts[n] = work.f
+    hits.first[n] = end
     for e in range(ev):
         y = work.ev[e]
         if tx[y].seen != fresh:
             tx[y].seen = fresh
-            hits.evidence[at] = y
-            at += 1
-    hits.number[n] = at - meters[EVIDENCE]
-    meters[EVIDENCE] = at
+            hits.evidence[end] = y
+            end += 1
+    hits.number[n] = end - meters[EVIDENCE]
+    meters[EVIDENCE] = end
     meters[HITS] = n + 1
     return True
 
 
 @jit
-def confirm(led: Any, tx: Any, party: Any, knobs: Any, dets: np.ndarray, steps: np.ndarray, cand_holder: np.ndarray,
-            cand_at: np.ndarray, cand_mask: np.ndarray, hits: Any, meters: np.ndarray, work: Any) -> bool:
+def confirm(led: Any, tx: Any, party: Any, knobs: Any, dets: np.ndarray, steps: np.ndarray, cands: Any, hits: Any,
+            meters: np.ndarray, work: Any) -> bool:
     """Try the candidates (grouped by holder, in order); False when `hits` must grow before it is called again."""
-    while meters[NEXT] < cand_holder.size:
+    while meters[NEXT] < cands.holder.size:
         a = meters[NEXT]
         b = a + 1
-        every = cand_mask[a]
-        while b < cand_holder.size and cand_holder[b] == cand_holder[a]:
-            every |= cand_mask[b]
+        every = cands.mask[a]
+        while b < cands.holder.size and cands.holder[b] == cands.holder[a]:
+            every |= cands.mask[b]
             b += 1
         n_hits, n_evidence = meters[HITS], meters[EVIDENCE]
         for k in range(dets.size):
             if (every >> np.uint64(k)) & np.uint64(1) == 0:
                 continue
-            if not confirm_detector(led, tx, party, knobs, dets[k], k, steps, cand_holder[a], cand_at, cand_mask, a, b, hits, meters, work):
+            if not confirm_detector(led, tx, party, knobs, dets[k], k, steps, cands, a, b, hits, meters, work):
                 meters[HITS], meters[EVIDENCE] = n_hits, n_evidence
                 return False
+        for k in range(dets.size):
+            for c in range(a, b):
+                meters[TRIED + k] += np.int64((cands.mask[c] >> np.uint64(k)) & np.uint64(1))
         meters[NEXT] = b
     return True
 
 
 @jit
-def confirm_detector(led: Any, tx: Any, party: Any, knobs: Any, det: Any, k: int, steps: np.ndarray, h: int, cand_at: np.ndarray,
-                     cand_mask: np.ndarray, a: int, b: int, hits: Any, meters: np.ndarray, work: Any) -> bool:
-    """Try one detector on the candidates [a, b) of one holder; False: no room left."""
+def confirm_detector(led: Any, tx: Any, party: Any, knobs: Any, det: Any, k: int, steps: np.ndarray, cands: Any,
+                     a: int, b: int, hits: Any, meters: np.ndarray, work: Any) -> bool:
+    """Try one detector on the candidates [a, b) of one holder; False: no room left.
+
+    The evidence of a hit leaves out what an earlier one of the same week has, which stands as long as the later one.
+    """
+    h = cands.holder[a]
     row = led.holders[h]
     week = -1
     for c in range(a, b):
-        if (cand_mask[c] >> np.uint64(k)) & np.uint64(1) == 0:
+        if (cands.mask[c] >> np.uint64(k)) & np.uint64(1) == 0:
             continue
-        meters[TRIED + k] += 1
-        i = cand_at[c] - row.dropped
-        segment = segment_at(led, party, h, i)
+        i = cands.at[c] - row.dropped
+        segment = segment_at(led, tx, h, i)
         if (det.segments >> segment) & 1 == 0:
             continue
         ev = measure(led, tx, party, knobs, det, h, i, work.f, work)
-        if ev < 0:
-            continue
         leg = led.legs[row.start + i]
-        if not decide(det, steps, work.f, segment, (leg.tag & det.bit) == 0, work.stack):
+        if ev < 0 or not decide(det, steps, work.f, segment, (leg.tag & det.bit) == 0, work.stack):
             continue
-        opens = holds(steps, det.opens[segment, 0], det.opens[segment, 1], work.f, segment, work.stack)
-        hit_week = (leg.t // DAY + 3) // 7
+        opens = opens_for(det, steps, segment, work)
+        hit_week = week_of(leg.t)
         if hit_week != week:
             week = hit_week
             meters[SERIAL] += 1
-        if not record(det, k, h, h, leg.tx, work.f, segment, opens, ev, meters[SERIAL], hits, meters, work):
+        if not record(tx, det, k, h, h, leg.tx, cands.at[c], segment, opens, ev, hits, meters, work):
             return False
     return True
 
 
 @jit
-def confirm_scatter(led: Any, tx: Any, party: Any, books: Any, dets: np.ndarray, k: int, steps: np.ndarray, ends: np.ndarray,
-                    since: np.ndarray, hits: Any, meters: np.ndarray, work: Any) -> bool:
-    """Try scatter-gather at the carrying credits of each end from index since[j] on; hits on the end and the origin."""
-    det = dets[k]
+def confirm_scatter(led: Any, tx: Any, books: Any, dets: np.ndarray, k: int, steps: np.ndarray, ends: np.ndarray,
+                    hits: Any, meters: np.ndarray, work: Any) -> bool:
+    """Try scatter-gather at the carrying credits of each end from where its legs changed on; hits on the end and the
+    origin."""
     while meters[NEXT] < ends.size:
         h = ends[meters[NEXT]]
         row = led.holders[h]
-        n_hits, n_evidence = meters[HITS], meters[EVIDENCE]
-        for i in range(max(0, since[meters[NEXT]] - row.dropped), row.n):
-            leg = led.legs[row.start + i]
-            if (leg.tag & (1 << CREDIT)) == 0 or leg.cp < 0 or (leg.tag & (1 << 19)) != 0 or tx[leg.tx].n_payers == 0:
-                continue
-            segment = segment_at(led, party, h, i)
-            if (det.segments >> segment) & 1 == 0:
-                continue
-            meters[TRIED + k] += 1
-            ev, origin = fans.scatter_gather(led, tx, books, det, h, i, work.f, work)
-            if ev < 0 or not holds(steps, det.when[segment, 0], det.when[segment, 1], work.f, segment, work.stack):
-                continue
-            opens = holds(steps, det.opens[segment, 0], det.opens[segment, 1], work.f, segment, work.stack)
-            for who in range(2):
-                subject = h if who == 0 else origin
-                meters[SERIAL] += 1
-                if not record(det, k, subject, h, leg.tx, work.f, segment, opens, ev, meters[SERIAL], hits, meters, work):
-                    meters[HITS], meters[EVIDENCE] = n_hits, n_evidence
+        n_hits, n_evidence, tried = meters[HITS], meters[EVIDENCE], meters[TRIED + k]
+        for i in range(max(0, row.ends_since - row.dropped), row.n):
+            if scatter.carries(tx, led.legs[row.start + i]):
+                meters[TRIED + k] += 1
+                if not scatter_at(led, tx, books, dets[k], k, steps, h, i, hits, meters, work):
+                    meters[HITS], meters[EVIDENCE], meters[TRIED + k] = n_hits, n_evidence, tried
                     return False
         meters[NEXT] += 1
+    return True
+
+
+@jit
+def scatter_at(led: Any, tx: Any, books: Any, det: Any, k: int, steps: np.ndarray, h: int, i: int, hits: Any,
+               meters: np.ndarray, work: Any) -> bool:
+    """Try scatter-gather at one credit; False: no room left."""
+    segment = segment_at(led, tx, h, i)
+    ev, origin = scatter.scatter_gather(led, tx, books, det, h, i, work.f, work)
+    if ev < 0 or not holds_for(det, steps, segment, work):
+        return True
+    opens = opens_for(det, steps, segment, work)
+    x = led.legs[led.holders[h].start + i].tx
+    for who in range(2):
+        subject = h if who == 0 else origin
+        meters[SERIAL] += 1
+        at = i + led.holders[h].dropped
+        if not record(tx, det, k, subject, h, x, at, segment, opens, ev, hits, meters, work):
+            return False
     return True
 
 
@@ -212,49 +244,57 @@ def path_facts(det: Any, trail: Any, tx: Any, f: np.ndarray, work: Any) -> bool:
     else:
         f[0], f[1], f[2] = trail.n, tx[first].debit_value, tx[last].credit_value
         f[3] = f[2] / f[1]
-        f[4], f[5], f[6], f[7] = days, bits(trail.new), bits(trail.person), tx[first].debit_known
+        f[4], f[5], f[6], f[7] = days, bits(trail.new), bits(trail.person), trail.known
     return True
 
 
 @jit
-def confirm_paths(tx: Any, dets: np.ndarray, k: int, steps: np.ndarray, paths: np.ndarray, path_tx: np.ndarray,
-                  path_cycle: np.ndarray, hits: Any, meters: np.ndarray, work: Any) -> bool:
+def confirm_paths(tx: Any, dets: np.ndarray, k: int, steps: np.ndarray, found: Any, paths: int, hits: Any,
+                  meters: np.ndarray, work: Any) -> bool:
     """Try a path detector on the trails found, grouped by payment, best first: for each subject the first trail that
-    opens, else the first that holds."""
-    det = dets[k]
-    cycle = det.kind == CYCLE
-    while meters[NEXT] < path_tx.size:
+    opens, else the first that holds. False: no room left."""
+    while meters[NEXT] < paths:
         a = meters[NEXT]
         b = a + 1
-        while b < path_tx.size and path_tx[b] == path_tx[a]:
+        while b < paths and found.path_tx[b] == found.path_tx[a]:
             b += 1
-        n_hits, n_evidence = meters[HITS], meters[EVIDENCE]
+        n_hits, n_evidence, tried = meters[HITS], meters[EVIDENCE], meters[TRIED + k]
         meters[SERIAL] += 1
         done = meters[SERIAL]
         for opening in (True, False):
             for c in range(a, b):
-                if path_cycle[c] != cycle or not path_facts(det, paths[c], tx, work.f, work):
+                if found.path_cycle[c] != (dets[k].kind == CYCLE):
                     continue
-                trail = paths[c]
-                if opening:
-                    meters[TRIED + k] += 1
-                for p in range(0 if cycle else 1, 1 if cycle else trail.n):
-                    subject = tx[trail.tx[p]].debit_holder
-                    if work.marks[subject].done == done:
-                        continue
-                    if not cycle:
-                        work.f[7], work.f[8] = trail.in_share[p], trail.out_share[p]
-                    segment = tx[trail.tx[p]].debit_segment
-                    if (det.segments >> segment) & 1 == 0 or not holds(steps, det.when[segment, 0], det.when[segment, 1], work.f, segment, work.stack):
-                        continue
-                    opens = holds(steps, det.opens[segment, 0], det.opens[segment, 1], work.f, segment, work.stack)
-                    if opening and not opens:
-                        continue
-                    work.marks[subject].done = done
-                    meters[SERIAL] += 1
-                    if not record(det, k, subject, tx[path_tx[a]].debit_holder, path_tx[a], work.f, segment, opens, trail.n,
-                                  meters[SERIAL], hits, meters, work):
-                        meters[HITS], meters[EVIDENCE] = n_hits, n_evidence
-                        return False
+                meters[TRIED + k] += 1 if opening else 0
+                if not path_at(tx, dets[k], k, steps, found.path[c], opening, done, hits, meters, work):
+                    meters[HITS], meters[EVIDENCE], meters[TRIED + k] = n_hits, n_evidence, tried
+                    return False
         meters[NEXT] = b
+    return True
+
+
+@jit
+def path_at(tx: Any, det: Any, k: int, steps: np.ndarray, trail: Any, opening: bool, done: int, hits: Any,
+            meters: np.ndarray, work: Any) -> bool:
+    """Try one trail for each of its subjects that has no hit yet; False: no room left."""
+    if not path_facts(det, trail, tx, work.f, work):
+        return True
+    last = trail.tx[trail.n - 1]
+    cycle = det.kind == CYCLE
+    for p in range(0 if cycle else 1, 1 if cycle else trail.n):
+        subject = tx[trail.tx[p]].debit_holder
+        if work.marks[subject].done == done:
+            continue
+        if not cycle:
+            work.f[7], work.f[8] = trail.in_share[p], trail.out_share[p]
+        segment = tx[trail.tx[p]].debit_segment
+        if not holds_for(det, steps, segment, work):
+            continue
+        opens = opens_for(det, steps, segment, work)
+        if opening and not opens:
+            continue
+        work.marks[subject].done = done
+        meters[SERIAL] += 1
+        if not record(tx, det, k, subject, tx[last].debit_holder, last, 0, segment, opens, trail.n, hits, meters, work):
+            return False
     return True

@@ -39,3 +39,9 @@ FACTS: Final[dict[str, tuple[str, ...]]] = {
     "baseline": ("gap_days", "in_sum", "old_mean", "mean_ratio", "out_share", "out_sum"),
     "match": ("amount", "cash", "exit", "new_pair"),
 }
+
+# Facts in reporting minor units.
+MONEY: Final = frozenset({
+    "sum", "largest", "largest_visit", "conductor_sum", "in_sum", "out_sum", "new_in_sum", "new_out_sum", "out_sum_others",
+    "origin_sum", "end_sum", "end_credits", "start", "end", "back", "old_mean", "amount",
+})  # fmt: skip

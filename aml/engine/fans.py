@@ -1,4 +1,4 @@
-"""Kernels of the kind `fan`: many in, many out, in and out, and many middles between one origin and one end."""
+"""Kernels of the kind `fan` around one holder: many in, many out, in and out, and money that comes back."""
 
 from __future__ import annotations
 
@@ -7,12 +7,21 @@ from typing import Any
 
 import numpy as np
 
-from aml.engine.layout import CREDIT, DAY, DEBIT, HOUR, NONE, PERSON, T_BATCH, T_CARD, T_CASH, T_NEW
-from aml.engine.tables import first_after, first_on_day, jit
-from aml.engine.walk import age_at, counted_credit, counted_debit, day_ratio, end_of, hours_from, in_day_window, in_hours, segment_at
+from aml.engine.layout import CREDIT, DEBIT, HOUR, NONE, PERSON, T_BATCH, T_CARD, T_NEW
+from aml.engine.tables import first_on_day, jit
+from aml.engine.walk import (
+    age_at,
+    counted_credit,
+    counted_debit,
+    day_ratio,
+    end_of,
+    hours_from,
+    in_day_window,
+    in_hours,
+    segment_at,
+)
 
 NOT_HERE = -1
-MOST_CARRYING = 256
 
 
 @jit
@@ -72,7 +81,7 @@ def pays_batches(led: Any, h: int, w0: int) -> bool:
 
 
 @jit
-def fan_in(led: Any, party: Any, knobs: Any, det: Any, h: int, i: int, f: np.ndarray, work: Any) -> int:
+def fan_in(led: Any, tx: Any, party: Any, knobs: Any, det: Any, h: int, i: int, f: np.ndarray, work: Any) -> int:
     """New payers of the window; evidence: what they paid and, at a debit, what left within the hours given."""
     row = led.holders[h]
     start = row.start
@@ -109,8 +118,8 @@ def fan_in(led: Any, party: Any, knobs: Any, det: Any, h: int, i: int, f: np.nda
     if at_debit:
         f[3] = out / total
     else:
-        f[4] = age_at(led, party, knobs, h, i)
-        f[5] = day_ratio(led, h, w0, end, CREDIT, segment_at(led, party, h, i) == PERSON)
+        f[4] = age_at(led, tx, party, knobs, h, i)
+        f[5] = day_ratio(led, h, i, w0, in_sum, CREDIT, segment_at(led, tx, h, i) == PERSON)
     return ev
 
 
@@ -131,7 +140,7 @@ def fan_out(led: Any, tx: Any, party: Any, knobs: Any, det: Any, h: int, i: int,
     if n < det.least or work.marks[hit.cp].fresh_out != mark:
         return NOT_HERE
     ev, funded, out_sum = 0, 0, 0
-    from_hours = hours_from(led, start, i, det.out_within, knobs.day_precision)
+    from_hours = hours_from(led, h, i, det.out_within)
     for k in range(min(lo, from_hours), end):
         leg = led.legs[start + k]
         if counted_credit(leg.tag) and in_hours(led, start, i, k, det.out_within):
@@ -148,8 +157,8 @@ def fan_out(led: Any, tx: Any, party: Any, knobs: Any, det: Any, h: int, i: int,
     f[2] = funded / total
     f[3] = together(led, tx, start, n, work) / n
     f[4] = out_sum
-    f[5] = day_ratio(led, h, w0, end, DEBIT, segment_at(led, party, h, i) == PERSON)
-    f[6] = age_at(led, party, knobs, h, i)
+    f[5] = day_ratio(led, h, i, w0, out_sum, DEBIT, segment_at(led, tx, h, i) == PERSON)
+    f[6] = age_at(led, tx, party, knobs, h, i)
     return ev
 
 
@@ -197,11 +206,13 @@ def gather_scatter(led: Any, tx: Any, party: Any, knobs: Any, det: Any, h: int, 
         return NOT_HERE
     if at_debit and payroll and (hit.tag & T_BATCH) != 0:
         return NOT_HERE
-    ev, out = 0, 0
+    ev, out, in_sum = 0, 0, 0
     for k in range(lo, end):
         leg = led.legs[start + k]
         if not in_day_window(led, start, i, k):
             continue
+        if counted_credit(leg.tag):
+            in_sum += leg.amount
         theirs = leg.cp >= 0 and work.marks[leg.cp].fresh == mark
         left = counted_debit(leg.tag) and not theirs and not (payroll and (leg.tag & T_BATCH) != 0)
         if left:
@@ -211,111 +222,9 @@ def gather_scatter(led: Any, tx: Any, party: Any, knobs: Any, det: Any, h: int, 
             ev += 1
     f[0], f[1], f[2], f[3] = payers, paid, payees, out
     f[4] = out / paid
-    f[5] = day_ratio(led, h, w0, end, CREDIT, segment_at(led, party, h, i) == PERSON)
-    f[6] = age_at(led, party, knobs, h, i)
+    f[5] = day_ratio(led, h, i, w0, in_sum, CREDIT, segment_at(led, tx, h, i) == PERSON)
+    f[6] = age_at(led, tx, party, knobs, h, i)
     return ev
-
-
-@jit
-def carrying(led: Any, tx: Any, h: int, i: int, window: int, work: Any) -> int:
-    """Indices, latest first, of the holder's credits of the window up to i that carry direct payers (work.order)."""
-    start = led.holders[h].start
-    since = led.legs[start + i].t - window
-    n = 0
-    k = i
-    while k >= 0 and n < MOST_CARRYING and led.legs[start + k].t > since:
-        leg = led.legs[start + k]
-        if counted_credit(leg.tag) and leg.cp >= 0 and tx[leg.tx].n_payers > 0 and (leg.tag & T_CARD) == 0:
-            work.slots[n].order = k
-            n += 1
-        k -= 1
-    return n
-
-
-@jit
-def scatter_gather(led: Any, tx: Any, books: Any, det: Any, h: int, i: int, f: np.ndarray, work: Any) -> tuple[int, int]:
-    """The origin that reaches this end through most middles in the window; returns (evidence, origin's holder).
-
-    Evidence: the payments to the middles and what they sent on. The leg at i must carry the origin itself.
-    """
-    start = led.holders[h].start
-    hit = led.legs[start + i]
-    n = carrying(led, tx, h, i, det.window, work)
-    best, best_in, best_first, origin = 0, 0, 0, NONE
-    for p in range(tx[hit.tx].n_payers):
-        y = books.payers[tx[hit.tx].payers + p]
-        o = tx[y].debit_holder
-        if tx[y].t <= hit.t - det.window or o == origin:
-            continue
-        middles, in_sum, _, first, _ = reach(led, tx, books, det, h, o, hit.t, n, work, False)
-        if middles > best or (middles == best and (in_sum > best_in or (in_sum == best_in and first < best_first))):
-            best, best_in, best_first, origin = middles, in_sum, first, o
-    if best < det.least:
-        return NOT_HERE, NONE
-    middles, in_sum, out_sum, _, ev = reach(led, tx, books, det, h, origin, hit.t, n, work, True)
-    credits, card = 0, 0
-    k = i
-    while k >= 0 and led.legs[start + k].t > hit.t - det.window:
-        tag = led.legs[start + k].tag
-        if counted_credit(tag):
-            credits += 1
-            card |= 1 if tag & T_CARD else 0
-        k -= 1
-    f[0], f[1], f[2], f[3], f[4] = middles, in_sum, out_sum, credits, card
-    return ev, origin
-
-
-@jit
-def reach(led: Any, tx: Any, books: Any, det: Any, h: int, origin: int, t: int, n: int, work: Any,
-          keep: bool) -> tuple[int, int, int, int, int]:
-    """Middles, sum to the end, sum from the origin, its first time and the evidence of one origin over n credits."""
-    start = led.holders[h].start
-    work.serial[0] += 1
-    mark = work.serial[0]
-    middles, in_sum, out_sum, ev = 0, 0, 0, 0
-    first = t
-    for a in range(n - 1, -1, -1):
-        leg = led.legs[start + work.slots[a].order]
-        x = leg.tx
-        carries = False
-        for p in range(tx[x].n_payers - 1, -1, -1):
-            y = books.payers[tx[x].payers + p]
-            if tx[y].debit_holder != origin or tx[y].t <= t - det.window or not forwards(tx, det, x, y):
-                continue
-            carries = True
-            first = min(first, tx[y].t)
-            if not held(work.ev2, ev, y):
-                work.ev2[ev] = y
-                ev += 1
-                out_sum += tx[y].credit_value
-        if carries:
-            in_sum += leg.amount
-            if work.marks[leg.cp].stamp != mark:
-                work.marks[leg.cp].stamp = mark
-                middles += 1
-            if keep:
-                work.ev2[ev] = x
-                ev += 1
-    if keep:
-        for k in range(ev):
-            work.ev[k] = work.ev2[k]
-    return middles, in_sum, out_sum, first, ev
-
-
-@jit
-def held(seen: np.ndarray, n: int, x: int) -> bool:
-    """Whether x is among the n seen."""
-    for k in range(n):
-        if seen[k] == x:
-            return True
-    return False
-
-
-@jit
-def forwards(tx: Any, det: Any, x: int, y: int) -> bool:
-    """Whether payment x may send on credit y: within the hours and the share of it."""
-    share = tx[x].debit_value / tx[y].credit_value
-    return tx[x].t - tx[y].t <= det.out_within and det.kept_least <= share <= det.kept_most
 
 
 @jit

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from aml.engine.layout import CREDIT, DAY, DEBIT, HOUR, NEW_PAYEE, NEW_PAYER, NONE
-from aml.engine.ledger import window_count, window_sum
+from aml.engine.layout import CREDIT, DAY, DEBIT, HOUR, NEW_PAYEE, NEW_PAYER, NONE, T_DEBIT
+from aml.engine.ledger import last_of, window_count, window_sum
 from aml.engine.tables import find, jit, pair_key
 
 FEATURES = 18
@@ -36,22 +36,14 @@ def refill(led: Any, h: int, at: int, ring: np.ndarray, pushed: np.ndarray) -> N
     """Set the rings of the last eight counted legs per direction (rows CREDIT, DEBIT) as of index `at`; older than
     seven days need not be there."""
     pushed[:] = 0
-    if at == 0:
-        return
     start = led.holders[h].start
-    since = led.legs[start + at - 1].t - 7 * DAY
-    n0, n1 = 0, 0
-    i = at - 1
-    while i >= 0 and (n0 < RECENT or n1 < RECENT) and led.legs[start + i].t >= since:
-        tag = led.legs[start + i].tag
-        if tag & (1 << CREDIT) and n0 < RECENT:
-            ring[0, RECENT - 1 - n0] = i
-            n0 += 1
-        elif tag & (1 << DEBIT) and n1 < RECENT:
-            ring[1, RECENT - 1 - n1] = i
-            n1 += 1
-        i -= 1
-    for d, n in ((0, n0), (1, n1)):
+    for d in (CREDIT, DEBIT):
+        n = 0
+        i = last_of(led, start, at, d)
+        while i != NONE and n < RECENT and led.legs[start + i].t >= led.legs[start + at - 1].t - 7 * DAY:
+            ring[d, RECENT - 1 - n] = i
+            n += 1
+            i = last_of(led, start, i, d)
         for k in range(n):
             ring[d, k] = ring[d, RECENT - n + k]
         pushed[d] = n
@@ -68,22 +60,23 @@ def leg_features(led: Any, h: int, i: int, last_same: int, lo_day: int, lo_four:
     row = led.holders[h]
     start = row.start
     leg = led.legs[start + i]
-    debit = 1 if leg.tag & (1 << 16) else 0
+    debit = 1 if leg.tag & T_DEBIT else 0
     same, other = (DEBIT, CREDIT) if debit else (CREDIT, DEBIT)
     fresh = NEW_PAYEE if debit else NEW_PAYER
     la = leg.q / Q
     amount = leg.amount / scale
     n = led.legs[start + i - 1].counts[same]
-    days = max(1.0, (leg.t - row.first_t) / DAY)
+    seen = n + led.legs[start + i - 1].counts[other] > 0
+    days = max(1.0, (leg.t - row.first_t) / DAY) if seen else 1.0
     x[0] = la
     x[1] = 0.0
     x[2] = 0.0
     if n > 0:
-        past = led.legs[start + last_same] if last_same >= 0 else led.base[row.base, debit]
-        mean = past.sq / n
-        variance = (past.sq2 - n * mean * mean + PRIOR) / (n + 3.0)
+        sq, sq2, qmax = past_amounts(led, start, row.base, last_same, debit)
+        mean = sq / n
+        variance = (sq2 - n * mean * mean + PRIOR) / (n + 3.0)
         x[1] = (leg.q - mean) / math.sqrt(variance)
-        x[2] = (leg.q - past.qmax) / Q
+        x[2] = (leg.q - qmax) / Q
     flow = window_sum(led, start, lo_four, i, other) / scale
     x[3] = math.log(amount / (flow + 100.0))
     paired = leg.cp >= 0
@@ -92,7 +85,7 @@ def leg_features(led: Any, h: int, i: int, last_same: int, lo_day: int, lo_four:
     x[6] = window_count(led, start, lo_day, i, fresh)
     x[7] = window_count(led, start, lo_four, i, fresh)
     x[8] = x[7] / max(1, window_count(led, start, lo_four, i, same))
-    x[9] = math.log(hours_since(led, h, i, n, last_same, debit))
+    x[9] = math.log(hours_since(led, h, i, n, seen, last_same, debit))
     mine = (window_sum(led, start, lo_four, i, same) + leg.amount) / scale
     out4, in4 = (mine, flow) if debit else (flow, mine)
     x[10] = -6.0
@@ -107,8 +100,7 @@ def leg_features(led: Any, h: int, i: int, last_same: int, lo_day: int, lo_four:
     x[14] = 0.0
     if paired:
         slot = find(led.pairs, pair_key(h, leg.cp, 1 - debit))
-        if slot != NONE and led.pairs[slot].n > 0:
-            x[14] = 1.0
+        x[14] = 1.0 if slot != NONE and led.pairs[slot].n > 0 else 0.0
     x[FITS] = 0.0
     x[DEPTH] = 0.0
     x[17] = similar(led, start, leg.q, leg.t - 7 * DAY, ring[debit], pushed[debit])
@@ -116,17 +108,27 @@ def leg_features(led: Any, h: int, i: int, last_same: int, lo_day: int, lo_four:
 
 
 @jit
-def hours_since(led: Any, h: int, i: int, n: int, last_same: int, debit: int) -> float:
+def past_amounts(led: Any, start: int, base: int, last_same: int, debit: int) -> tuple[int, int, int]:
+    """Sum, square sum and maximum of ln(amount) over the counted legs in this direction so far, at least one."""
+    if last_same >= 0:
+        leg = led.legs[start + last_same]
+        return leg.sq, leg.sq2, leg.qmax
+    row = led.base[base, debit]
+    return row.sq, row.sq2, row.qmax
+
+
+@jit
+def hours_since(led: Any, h: int, i: int, n: int, seen: bool, last_same: int, debit: int) -> float:
     """Hours since the holder's last leg in this direction; none: since it was first seen; never seen: a month."""
     row = led.holders[h]
     t = led.legs[row.start + i].t
     if n > 0:
         since = led.legs[row.start + last_same].t if last_same >= 0 else led.base[row.base, debit].t
-    elif i == 0 and row.dropped == 0:
-        return NEVER_SEEN
-    else:
+    elif seen:
         since = row.first_t
-    return max(LEAST_HOURS, (t - since) / HOUR)
+    else:
+        return NEVER_SEEN
+    return max(LEAST_HOURS, float(t - since) / HOUR)
 
 
 @jit

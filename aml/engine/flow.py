@@ -7,25 +7,34 @@ from typing import Any
 
 import numpy as np
 
-from aml.engine.layout import CREDIT, DAY, PERSON, T_CASH, T_EXIT, T_NEW, WAKE
-from aml.engine.ledger import window_sum
-from aml.engine.tables import first_on_day, jit
-from aml.engine.walk import age_at, counted_credit, counted_debit, hour_ratio, hours_from, in_day_window, in_hours, segment_at
+from aml.engine.layout import CREDIT, DEBIT, NONE, PERSON, T_EXIT, T_NEW, WAKE
+from aml.engine.ledger import base_day, last_of
+from aml.engine.tables import jit
+from aml.engine.walk import (
+    age_at,
+    counted_credit,
+    counted_debit,
+    hour_ratio,
+    hours_from,
+    in_day_window,
+    in_hours,
+    segment_at,
+)
 
 NOT_HERE = -1
 
 
 @jit
-def pass_through(led: Any, party: Any, knobs: Any, det: Any, h: int, i: int, f: np.ndarray, work: Any) -> int:
+def pass_through(led: Any, tx: Any, party: Any, knobs: Any, det: Any, h: int, i: int, f: np.ndarray, work: Any) -> int:
     """Credits of the window and the debits that leave for others than their payers; evidence: both."""
     row = led.holders[h]
     start = row.start
     hit = led.legs[start + i]
-    lo = hours_from(led, start, i, det.window, knobs.day_precision)
+    lo = hours_from(led, h, i, det.window)
     work.serial[0] += 1
     mark = work.serial[0]
     in_sum, in_count, payers, from_new = 0, 0, 0, 0
-    end = i + 1 if not knobs.day_precision else row.n
+    end = row.n if row.whole_days else i + 1
     for k in range(lo, end):
         leg = led.legs[start + k]
         if leg.day > hit.day:
@@ -70,8 +79,8 @@ def pass_through(led: Any, party: Any, knobs: Any, det: Any, h: int, i: int, f: 
     f[5] = from_new / in_sum
     f[6] = to_new / out_sum
     f[7] = exits / out_sum
-    f[8] = age_at(led, party, knobs, h, i)
-    f[9] = hour_ratio(led, h, hit.t - det.window, i + 1, float(in_sum), CREDIT, segment_at(led, party, h, i) == PERSON)
+    f[8] = age_at(led, tx, party, knobs, h, i)
+    f[9] = hour_ratio(led, h, i, hit.t - det.window, in_sum, CREDIT, segment_at(led, tx, h, i) == PERSON)
     return ev
 
 
@@ -81,16 +90,14 @@ def woken(led: Any, knobs: Any, det: Any, h: int, i: int, f: np.ndarray, work: A
     row = led.holders[h]
     start = row.start
     hit = led.legs[start + i]
-    wake = i
-    while wake >= 0 and led.legs[start + wake].day >= hit.day - det.window_days + 1 and not (led.legs[start + wake].tag & (1 << WAKE)):
-        wake -= 1
-    if wake < 0 or not (led.legs[start + wake].tag & (1 << WAKE)) or led.legs[start + wake].day < hit.day - det.window_days + 1:
+    wake = last_of(led, start, i + 1, WAKE)
+    if wake == NONE or led.legs[start + wake].day <= hit.day - det.window_days:
         return NOT_HERE
     slept_from = last_day_before(led, h, wake)
     work.serial[0] += 1
     mark = work.serial[0]
     in_sum = 0
-    end = i + 1 if not knobs.day_precision else row.n
+    end = row.n if row.whole_days else i + 1
     for k in range(wake, end):
         leg = led.legs[start + k]
         if leg.day > hit.day:
@@ -126,11 +133,7 @@ def woken(led: Any, knobs: Any, det: Any, h: int, i: int, f: np.ndarray, work: A
 
 @jit
 def last_day_before(led: Any, h: int, i: int) -> int:
-    """Local day of the last counted leg before index i."""
+    """Local day of the last counted leg before index i; there is one."""
     row = led.holders[h]
-    k = i - 1
-    while k >= 0:
-        if counted_credit(led.legs[row.start + k].tag) or counted_debit(led.legs[row.start + k].tag):
-            return led.legs[row.start + k].day
-        k -= 1
-    return max(led.base[row.base, 0].day, led.base[row.base, 1].day) if row.base >= 0 else row.first_day
+    last = max(last_of(led, row.start, i, CREDIT), last_of(led, row.start, i, DEBIT))
+    return int(led.legs[row.start + last].day) if last != NONE else base_day(led, row.base)

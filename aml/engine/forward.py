@@ -15,6 +15,7 @@ from aml.engine.layout import (
     NEW_PAYEE,
     NEW_PAYER,
     NONE,
+    PERSON,
     SUMS,
     T_CARD,
     T_COUNTED,
@@ -31,7 +32,9 @@ from aml.engine.layout import (
 from aml.engine.ledger import (
     CREDIT_SIDE,
     DEBIT_SIDE,
+    NEVER,
     VISIT_SIDE,
+    base_day,
     last_of,
     make_room,
     merge,
@@ -40,9 +43,8 @@ from aml.engine.ledger import (
     window_count,
     window_sum,
 )
-from aml.engine.tables import bucket_of, find, find_or_add, first_after, first_on_day, fit_key, jit, pair_key, registers
+from aml.engine.tables import bucket_of, find, find_or_add, first_after, fit_key, jit, pair_key, registers
 
-SPANS = 8
 DAY_SPAN = 0
 FOUR_DAY_SPAN = 1
 FITTING = 3  # amount buckets that a fitting credit can lie in
@@ -55,21 +57,20 @@ def write_leg(led: Any, tx: Any, h: int, i: int, x: int, side: int) -> None:
     leg.t = tx[x].t
     leg.tx = x
     leg.day = tx[x].day
-    leg.prev_pair = NONE
     leg.pair_n = 0
     leg.prev_fit = NONE
+    at = i + led.holders[h].dropped
     if side == DEBIT_SIDE:
-        leg.amount, leg.tag, leg.cp, leg.party, leg.q = (
-            tx[x].debit_value, tx[x].debit_tag, tx[x].credit_holder, tx[x].debit_party, tx[x].debit_q)
-        tx[x].debit_at = i + led.holders[h].dropped
+        leg.amount, leg.tag, leg.cp, leg.q = tx[x].debit_value, tx[x].debit_tag, tx[x].credit_holder, tx[x].debit_q
+        tx[x].debit_at = at
     elif side == CREDIT_SIDE:
-        leg.amount, leg.tag, leg.cp, leg.party, leg.q = (
-            tx[x].credit_value, tx[x].credit_tag, tx[x].debit_holder, tx[x].credit_party, tx[x].credit_q)
-        tx[x].credit_at = i + led.holders[h].dropped
+        leg.amount, leg.tag, leg.cp, leg.q = tx[x].credit_value, tx[x].credit_tag, tx[x].debit_holder, tx[x].credit_q
+        tx[x].credit_at = at
     else:
-        leg.amount, leg.tag, leg.cp, leg.party, leg.q = (
-            tx[x].credit_value, np.uint32((1 << VISIT) | (tx[x].credit_tag & np.uint32(T_DAYP))), tx[x].credit_holder, NONE, tx[x].credit_q)
-        tx[x].visit_at = i + led.holders[h].dropped
+        leg.amount, leg.cp, leg.q = tx[x].credit_value, tx[x].credit_holder, tx[x].credit_q
+        leg.tag = np.uint32(1 << VISIT) | (tx[x].credit_tag & np.uint32(T_DAYP))
+    if leg.tag & T_DAYP:
+        led.holders[h].whole_days = True
 
 
 @jit
@@ -78,16 +79,22 @@ def join_pair(led: Any, h: int, i: int) -> None:
     row = led.holders[h]
     leg = led.legs[row.start + i]
     slot = find_or_add(led.pairs, pair_key(h, leg.cp, 1 if leg.tag & T_DEBIT else 0), led.meter, USED_PAIRS)
-    leg.prev_pair = led.pairs[slot].last
     leg.pair_n = led.pairs[slot].n
     if leg.pair_n == 0:
+        led.holders[h].pairs += 1
         leg.tag |= np.uint32(T_NEW)
         if (leg.tag & T_DEBIT) == 0:
             leg.tag |= np.uint32(1 << NEW_PAYER)
         elif (leg.tag & T_CARD) == 0:
             leg.tag |= np.uint32(1 << NEW_PAYEE)
-    led.pairs[slot].last = i + row.dropped
     led.pairs[slot].n += 1
+
+
+@jit
+def pairs_before(led: Any, h: int, cp: int, debit: int) -> int:
+    """Counted legs of the pair so far."""
+    slot = find(led.pairs, pair_key(h, cp, debit))
+    return int(led.pairs[slot].n) if slot != NONE else 0
 
 
 @jit
@@ -117,35 +124,46 @@ def lifetime(led: Any, h: int, i: int, last_same: int, debit: int) -> None:
     leg = led.legs[row.start + i]
     q = np.int64(leg.q)
     leg.sq, leg.sq2, leg.qmax = q, q * q, leg.q
-    if last_same >= 0 or row.base >= 0:
-        past = led.legs[row.start + last_same] if last_same >= 0 else led.base[row.base, debit]
-        if last_same >= 0 or past.t > 0:
-            leg.sq += past.sq
-            leg.sq2 += past.sq2
-            leg.qmax = max(leg.qmax, past.qmax)
+    if last_same >= 0:
+        past = led.legs[row.start + last_same]
+        leg.sq += past.sq
+        leg.sq2 += past.sq2
+        leg.qmax = max(leg.qmax, past.qmax)
+    elif row.base >= 0 and led.base[row.base, debit].known:
+        base = led.base[row.base, debit]
+        leg.sq += base.sq
+        leg.sq2 += base.sq2
+        leg.qmax = max(leg.qmax, base.qmax)
 
 
 @jit
-def candidates_at(led: Any, start: int, i: int, tag: int, segment: int, los: np.ndarray, filters: np.ndarray, whole_day: bool) -> int:
-    """Rules (as bits) whose filter lets the leg at index i pass: necessary conditions only, O(1) each."""
+def passes(led: Any, f: Any, start: int, lo: int, end: int) -> bool:
+    """Whether the legs of a span satisfy a filter's bounds."""
+    for b in range(f.bounds):
+        m = f.measure[b]
+        have = window_sum(led, start, lo, end, m) if f.is_sum[b] else window_count(led, start, lo, end, m)
+        if have < f.least[b]:
+            return False
+    if f.ratio > 0.0:
+        return window_sum(led, start, lo, end, f.over) >= f.ratio * window_sum(led, start, lo, end, f.under)
+    return True
+
+
+@jit
+def candidates_at(led: Any, h: int, i: int, segment: int, los: np.ndarray, filters: np.ndarray) -> Any:
+    """Rules (as bits) whose filter lets the leg at index i pass: necessary conditions only, O(1) each.
+
+    Where only days are known of some leg, later legs of the day may count too: there every triggered rule passes.
+    """
+    start = led.holders[h].start
+    tag = led.legs[start + i].tag
+    whole_days = led.holders[h].whole_days
     found = np.uint64(0)
     for k in range(filters.size):
         f = filters[k]
         if (tag & f.trigger) == 0 or (f.segments >> segment) & 1 == 0:
             continue
-        if whole_day:
-            found |= np.uint64(1) << np.uint64(k)
-            continue
-        lo = los[f.span]
-        passed = True
-        for b in range(f.bounds):
-            have = window_sum(led, start, lo, i + 1, f.measure[b]) if f.is_sum[b] else window_count(led, start, lo, i + 1, f.measure[b])
-            if have < f.least[b]:
-                passed = False
-                break
-        if passed and f.ratio > 0.0:
-            passed = window_sum(led, start, lo, i + 1, f.over) >= f.ratio * window_sum(led, start, lo, i + 1, f.under)
-        if passed:
+        if whole_days or passes(led, f, start, los[f.span], i + 1):
             found |= np.uint64(1) << np.uint64(k)
     return found
 
@@ -174,62 +192,34 @@ def run_holder(led: Any, tx: Any, party: Any, knobs: Any, filters: np.ndarray, h
     holders[h].n = at + m
     start = holders[h].start
     dropped = holders[h].dropped
-    last_credit = last_of(led, h, at, CREDIT)
-    last_debit = last_of(led, h, at, DEBIT)
+    last_credit = last_of(led, start, at, CREDIT)
+    last_debit = last_of(led, start, at, DEBIT)
+    seen = last_credit != NONE or last_debit != NONE or base_day(led, holders[h].base) != NEVER
     refill(led, h, at, work.ring, work.pushed)
-    los = work.los
-    for k in range(SPANS):
-        los[k] = 0
     for j in range(m):
         i = at + j
-        s = start + i
         x, side = tail[j].tail_tx, tail[j].tail_side
         write_leg(led, tx, h, i, x, side)
-        leg = led.legs[s]
-        t = leg.t
-        if i == 0 and dropped == 0:
-            holders[h].first_t = t
-            holders[h].first_day = leg.day
-        for k in range(SPANS):
-            lo = first_after(led.legs, start, 0, i, t - knobs.spans[k]) if j == 0 else los[k]
-            while led.legs[start + lo].t <= t - knobs.spans[k]:
-                lo += 1
-            los[k] = lo
+        leg = led.legs[start + i]
+        move_spans(led, start, i, j == 0, knobs.spans, work.los)
         debit = 1 if leg.tag & T_DEBIT else 0
         counted = (leg.tag & T_COUNTED) != 0
-        if counted:
-            woke = slept(led, h, leg.day, last_credit, last_debit)
-            if woke >= knobs.gap_days:
-                leg.tag |= np.uint32(1 << WAKE)
+        if counted and not seen:
+            holders[h].first_t = leg.t
+            holders[h].first_day = leg.day
+            seen = True
+        if counted and slept(led, h, leg.day, last_credit, last_debit) >= knobs.gap_days:
+            leg.tag |= np.uint32(1 << WAKE)
         if registers(leg.tag, leg.cp):
             join_pair(led, h, i)
+        elif leg.cp >= 0 and side != VISIT_SIDE:
+            leg.pair_n = pairs_before(led, h, leg.cp, debit)
         last_same = last_debit if debit else last_credit
         lifetime(led, h, i, last_same, debit)
-        if side == VISIT_SIDE:
-            add_totals(led, s)
-            segment = 0
-        else:
-            n = rows[0]
-            fits = leg_features(led, h, i, last_same, los[DAY_SPAN], los[FOUR_DAY_SPAN], knobs.scale, out.x[n], work.ring, work.pushed)
-            out.row_tx[n] = x
-            out.row_side[n] = side
-            rows[0] = n + 1
-            add_totals(led, s)
-            known = leg.party >= 0 and party[leg.party].segment != UNKNOWN
-            business = holders[h].business_from != NONE
-            segment = segment_of(led, party, h, i, leg.party, business, work.marks, work.serial)
-            if not known and not business and segment == BUSINESS:
-                holders[h].business_from = i + dropped
-            told = tx[x].debit_segment if debit else tx[x].credit_segment
-            if told != NONE and told != segment:
-                out.stale[rows[3]] = x
-                rows[3] += 1
-            if debit:
-                tx[x].debit_segment = segment
-                tx[x].debit_known = leg.day - holders[h].first_day
-                tx[x].behind = (128 if fits else 0) | (64 if leg.tag & T_NEW else 0) | (tx[x].behind & 15)
-            else:
-                tx[x].credit_segment = segment
+        add_totals(led, start + i)
+        segment = PERSON
+        if side != VISIT_SIDE:
+            segment = judge_leg(led, tx, party, knobs, h, i, last_same, out, rows, work)
         if counted:
             if debit:
                 last_debit = i
@@ -239,22 +229,68 @@ def run_holder(led: Any, tx: Any, party: Any, knobs: Any, filters: np.ndarray, h
             work.pushed[debit] += 1
         if leg.tag & T_HOP:
             if debit:
-                n = rows[2]
-                out.hop_tx[n] = x
-                fitting_heads(led, h, leg.amount, out.hop_heads[n])
-                rows[2] = n + 1
+                out.hop_tx[rows[2]] = x
+                fitting_heads(led, h, leg.amount, out.hop_heads[rows[2]])
+                rows[2] += 1
             else:
                 join_fit(led, h, i)
-        whole_day = knobs.day_precision
-        mask = candidates_at(led, start, i, leg.tag, segment, los, filters, whole_day)
+        mask = candidates_at(led, h, i, segment, work.los, filters)
         if mask != 0:
             n = rows[1]
             out.cand_holder[n] = h
             out.cand_at[n] = i + dropped
             out.cand_mask[n] = mask
             rows[1] = n + 1
-    holders[h].last_credit = last_credit
-    holders[h].last_debit = last_debit
+
+
+@jit
+def move_spans(led: Any, start: int, i: int, first: bool, spans: np.ndarray, los: np.ndarray) -> None:
+    """First index inside each span that ends with the leg at index i."""
+    t = led.legs[start + i].t
+    for k in range(spans.size):
+        if k > 0 and spans[k] == spans[k - 1]:
+            los[k] = los[k - 1]
+            continue
+        lo = first_after(led.legs, start, 0, i, t - spans[k]) if first else los[k]
+        while led.legs[start + lo].t <= t - spans[k]:
+            lo += 1
+        los[k] = lo
+
+
+@jit
+def judge_leg(led: Any, tx: Any, party: Any, knobs: Any, h: int, i: int, last_same: int, out: Any, rows: np.ndarray,
+              work: Any) -> int:
+    """Features and segment of a leg, and whether its transaction's other side was told otherwise; returns the
+    segment."""
+    row = led.holders[h]
+    leg = led.legs[row.start + i]
+    x = leg.tx
+    debit = (leg.tag & T_DEBIT) != 0
+    n = rows[0]
+    fits = leg_features(led, h, i, last_same, work.los[DAY_SPAN], work.los[FOUR_DAY_SPAN], knobs.scale, out.x[n],
+                        work.ring, work.pushed)
+    out.row_tx[n] = x
+    out.row_side[n] = DEBIT_SIDE if debit else CREDIT_SIDE
+    rows[0] = n + 1
+    mine = tx[x].debit_party if debit else tx[x].credit_party
+    segment = segment_of(led, party, h, i, mine, work.marks, work.serial)
+    known = mine >= 0 and party[mine].segment != UNKNOWN
+    if segment == BUSINESS and not known and row.business_from == NONE:
+        led.holders[h].business_from = i + row.dropped
+    told = tx[x].debit_segment if debit else tx[x].credit_segment
+    stale = told != NONE and told != segment
+    if debit:
+        behind = (128 if fits else 0) | (64 if leg.tag & T_NEW else 0) | (tx[x].behind & 15)
+        stale = stale or (told != NONE and behind >> 7 != tx[x].behind >> 7)
+        tx[x].debit_segment = segment
+        tx[x].debit_known = leg.day - row.first_day
+        tx[x].behind = behind
+    else:
+        tx[x].credit_segment = segment
+    if stale:
+        out.stale[rows[3]] = x
+        rows[3] += 1
+    return segment
 
 
 @jit
@@ -263,21 +299,20 @@ def slept(led: Any, h: int, day: int, last_credit: int, last_debit: int) -> int:
     row = led.holders[h]
     last = max(last_credit, last_debit)
     if last >= 0:
-        return day - led.legs[row.start + last].day
-    if row.base >= 0:
-        return day - max(led.base[row.base, 0].day, led.base[row.base, 1].day)
-    return 0
+        return int(day - led.legs[row.start + last].day)
+    since = base_day(led, row.base)
+    return int(day - since) if since != NEVER else 0
 
 
 @jit
-def run_batch(led: Any, tx: Any, party: Any, knobs: Any, filters: np.ndarray, touched: np.ndarray, offsets: np.ndarray,
-              e_tx: np.ndarray, e_side: np.ndarray, e_add: np.ndarray, rewind: np.ndarray, grown: np.ndarray,
-              out: Any, rows: np.ndarray, work: Any) -> None:
+def run_batch(led: Any, tx: Any, party: Any, knobs: Any, filters: np.ndarray, entries: Any, rewind: np.ndarray,
+              size: np.ndarray, out: Any, rows: np.ndarray, work: Any) -> None:
     """Rewind and run forward every touched holder (see `ledger.plan` for the arrays)."""
-    for i in range(touched.size):
-        h = touched[i]
+    for i in range(entries.touched.size):
+        h = entries.touched[i]
         at = rewind[i]
         undo(led, h, at)
-        m = merge(led, tx, h, at, e_tx, e_side, e_add, offsets[i], offsets[i + 1], work.slots)
-        make_room(led, h, grown[i], at)
+        m = merge(led, tx, h, at, entries, entries.offsets[i], entries.offsets[i + 1], work.slots)
+        make_room(led, h, size[i], at)
+        led.holders[h].since = at + led.holders[h].dropped
         run_holder(led, tx, party, knobs, filters, h, at, m, work.slots, out, rows, work)

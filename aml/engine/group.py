@@ -2,69 +2,86 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from aml.engine.layout import T_LEG
-from aml.engine.ledger import CREDIT_SIDE, DEBIT_SIDE, VISIT_SIDE
+from aml.engine.ledger import CREDIT_SIDE, DEBIT_SIDE
 from aml.engine.tables import before, jit
 
 
 def in_order(tx: Any, indices: np.ndarray) -> np.ndarray:
-    """The transaction indices sorted by (executed_at, key)."""
-    ordered = indices[np.argsort(tx["t"][indices], kind="stable")].astype(np.int32)
-    _settle_ties(tx, ordered)
-    return ordered
+    """The permutation that sorts transactions by (executed_at, key)."""
+    order = np.argsort(tx["t"][indices], kind="stable")
+    _settle_ties(tx, indices, order)
+    return order
 
 
 @jit
-def _settle_ties(tx: Any, ordered: np.ndarray) -> None:
+def _settle_ties(tx: Any, indices: np.ndarray, order: np.ndarray) -> None:
     """Insertion sort by key among equal times."""
-    for i in range(1, ordered.size):
-        x = ordered[i]
+    for i in range(1, order.size):
+        x = order[i]
         k = i
-        while k > 0 and before(tx, x, ordered[k - 1]):
-            ordered[k] = ordered[k - 1]
+        while k > 0 and before(tx, indices[x], indices[order[k - 1]]):
+            order[k] = order[k - 1]
             k -= 1
-        ordered[k] = x
+        order[k] = x
+
+
+class Entries(NamedTuple):
+    """The legs that enter or leave the holders of one shard.
+
+    Those of holder touched[i] are at offsets[i]:offsets[i+1], in order: transaction, side, enters or leaves.
+    """
+
+    touched: np.ndarray
+    offsets: np.ndarray
+    tx: np.ndarray
+    side: np.ndarray
+    add: np.ndarray
+
+
+def room_for(transactions: int, more: int) -> Entries:
+    """Room for the legs of so many transactions, and for so many further holders."""
+    most = 3 * transactions
+    return Entries(np.empty(most + more, np.int32), np.zeros(most + more + 1, np.int64), np.empty(most, np.int32),
+                   np.empty(most, np.int8), np.empty(most, np.bool_))
 
 
 @jit
 def legs_by_holder(tx: Any, ordered: np.ndarray, adds: np.ndarray, shard_of: np.ndarray, shard: int, slot: np.ndarray,
-                   touched: np.ndarray, offsets: np.ndarray, e_tx: np.ndarray, e_side: np.ndarray, e_add: np.ndarray) -> int:
+                   out: Any) -> int:
     """Split the ordered transactions into the entries of this shard's holders; returns the number of holders touched.
 
-    slot: all -1 on entry and on return, by holder. offsets must hold one more than the holders touched at most.
+    slot: all -1 on entry and on return, by holder.
     """
     m = 0
     for a in range(ordered.size):
-        x = ordered[a]
         for side in range(3):
-            h = holder_of(tx, x, side)
+            h = holder_of(tx, ordered[a], side)
             if h < 0 or shard_of[h] != shard:
                 continue
             if slot[h] < 0:
                 slot[h] = m
-                touched[m] = h
-                offsets[m + 1] = 0
+                out.touched[m] = h
+                out.offsets[m + 1] = 0
                 m += 1
-            offsets[slot[h] + 1] += 1
-    offsets[0] = 0
+            out.offsets[slot[h] + 1] += 1
     for j in range(m):
-        offsets[j + 1] += offsets[j]
-    cursor = offsets[:m].copy()
+        out.offsets[j + 1] += out.offsets[j]
+    cursor = out.offsets[:m].copy()
     for a in range(ordered.size):
-        x = ordered[a]
         for side in range(3):
-            h = holder_of(tx, x, side)
+            h = holder_of(tx, ordered[a], side)
             if h < 0 or shard_of[h] != shard:
                 continue
             at = cursor[slot[h]]
-            e_tx[at], e_side[at], e_add[at] = x, side, adds[a]
+            out.tx[at], out.side[at], out.add[at] = ordered[a], side, adds[a]
             cursor[slot[h]] = at + 1
     for j in range(m):
-        slot[touched[j]] = -1
+        slot[out.touched[j]] = -1
     return m
 
 
@@ -72,7 +89,7 @@ def legs_by_holder(tx: Any, ordered: np.ndarray, adds: np.ndarray, shard_of: np.
 def holder_of(tx: Any, x: int, side: int) -> int:
     """Holder of one side of a transaction that has a leg there, or -1."""
     if side == CREDIT_SIDE:
-        return tx[x].credit_holder if tx[x].credit_tag & T_LEG else -1
+        return int(tx[x].credit_holder) if tx[x].credit_tag & T_LEG else -1
     if side == DEBIT_SIDE:
-        return tx[x].debit_holder if tx[x].debit_tag & T_LEG else -1
-    return tx[x].conductor_holder
+        return int(tx[x].debit_holder) if tx[x].debit_tag & T_LEG else -1
+    return int(tx[x].conductor_holder)

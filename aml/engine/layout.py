@@ -54,32 +54,40 @@ LEG: Final = np.dtype(
         ("cp", "i4"),
         ("tag", "u4"),
         ("day", "i4"),
-        ("party", "i4"),
         ("q", "i4"),  # ln(amount in major units) in 1/65536
         ("qmax", "i4"),
-        ("prev_pair", "i4"),  # ordinal of the pair's previous leg in this direction
-        ("pair_n", "i4"),  # how many of them came before
+        ("pair_n", "i4"),  # the pair's legs in this direction before it
         ("prev_fit", "i4"),  # ordinal of the holder's previous hop credit in the same amount bucket
         ("counts", "i4", (MEASURES,)),  # running totals, this leg included
         ("sums", "i8", (SUMS,)),
     ],
     align=True,
 )
+BASE: Final = np.dtype(
+    [("t", "i8"), ("sq", "i8"), ("sq2", "i8"), ("day", "i4"), ("qmax", "i4"), ("known", "?")], align=True
+)
+"""What outlives the last dropped leg of a holder in one direction; the running totals stand before the first leg."""
+
 HOLDER: Final = np.dtype(
     [
         ("start", "i8"),
         ("first_t", "i8"),
         ("n", "i4"),
         ("cap", "i4"),
-        ("dropped", "i4"),
+        ("dropped", "i4"),  # legs that came before the first one held: ordinal = index + dropped
         ("first_day", "i4"),
         ("business_from", "i4"),  # ordinal of the leg from which an unknown kind counts as business
-        ("last_credit", "i4"),  # ordinals of the last counted leg in each direction
-        ("last_debit", "i4"),
-        ("base", "i4"),
+        ("base", "i4"),  # row of the base table, NONE while nothing was dropped
+        ("pairs", "i4"),  # ordered pairs that the holder's legs belong to
+        ("since", "i4"),  # ordinal from which the holder was run in this batch, FAR if it was not
+        ("ends_since", "i4"),  # ordinal from which scatter-gather is tried in this batch, FAR if it is not
+        ("hits", "i4"),  # latest hit of the holder's legs, and of scatter-gather that ends here
+        ("ends", "i4"),
+        ("whole_days", "?"),  # of some leg only the day is known
     ],
     align=True,
 )
+FAR: Final = 2**31 - 1
 MAX_HOPS: Final = 6
 TRAIL: Final = np.dtype(
     [
@@ -89,6 +97,7 @@ TRAIL: Final = np.dtype(
         ("n", "i4"),
         ("new", "i4"),  # bit k: hop k was the first payment of its pair
         ("person", "i4"),  # bit k: the originator of hop k counts as a person
+        ("known", "i4"),  # days from the origin's first leg to hop 0
     ],
     align=True,
 )
@@ -97,57 +106,56 @@ I32 = npt.NDArray[np.int32]
 I64 = npt.NDArray[np.int64]
 
 
-TX: Final = np.dtype(
-    [
-        ("hi", "u8"),
-        ("lo", "u8"),
-        ("t", "i8"),
-        ("debit_value", "i8"),
-        ("credit_value", "i8"),
-        ("seen", "i8"),  # mark of the finding whose evidence last took it
-        ("debit_holder", "i4"),
-        ("credit_holder", "i4"),
-        ("conductor_holder", "i4"),
-        ("debit_tag", "u4"),
-        ("credit_tag", "u4"),
-        ("debit_q", "i4"),
-        ("credit_q", "i4"),
-        ("day", "i4"),
-        ("unit_day", "i4"),
-        ("branch", "i4"),
-        ("terminal", "i4"),
-        ("conductor", "i4"),
-        ("batch", "i4"),
-        ("debit_party", "i4"),
-        ("credit_party", "i4"),
-        ("debit_at", "i4"),  # ordinal of the leg at its holder
-        ("credit_at", "i4"),
-        ("visit_at", "i4"),
-        ("trails", "i4"),  # block of trails that end in this transaction, as known here
-        ("n_trails", "i4"),
-        ("payers", "i4"),  # block of credits of direct payers behind it
-        ("n_payers", "i4"),
-        ("debit_known", "i4"),  # days from the originator's first leg to this one
-        ("told_known", "i4"),
-        ("behind", "u1"),  # bit 7: fits an earlier credit, 6: its pair's first payment; low: longest trail
-        ("delivered", "u1"),  # what the beneficiary's side was told of those facts; 255: nothing yet
-        ("queued", "u1"),
-        ("debit_segment", "i1"),
-        ("credit_segment", "i1"),
-    ],
-    align=True,
-)
-"""A transaction that moved money, by transaction index: the record that travels between shards, and its place here."""
-TX_NEW: Final = {name: -1 for name in ("seen", "debit_at", "credit_at", "visit_at", "trails", "payers", "told_known",
+_GIVEN: Final = [
+    ("hi", "u8"),  # with lo the order within one instant
+    ("lo", "u8"),
+    ("t", "i8"),
+    ("debit_value", "i8"),
+    ("credit_value", "i8"),
+    ("debit_holder", "i4"),
+    ("credit_holder", "i4"),
+    ("conductor_holder", "i4"),
+    ("debit_tag", "u4"),
+    ("credit_tag", "u4"),
+    ("debit_q", "i4"),
+    ("credit_q", "i4"),
+    ("day", "i4"),
+    ("unit_day", "i4"),
+    ("branch", "i4"),
+    ("terminal", "i4"),
+    ("conductor", "i4"),
+    ("batch", "i4"),
+    ("debit_party", "i4"),
+    ("credit_party", "i4"),
+]
+_OWN: Final = [
+    ("debit_at", "i4"),  # ordinal of the leg at its holder
+    ("credit_at", "i4"),
+    ("seen", "i4"),  # mark of the finding whose evidence last took it
+    ("trails", "i4"),  # block of trails that end in this transaction, as known here
+    ("payers", "i4"),  # block of credits of direct payers behind it
+    ("debit_known", "i4"),  # days from the originator's first leg to this one
+    ("told_known", "i4"),
+    ("n_trails", "u1"),
+    ("n_payers", "u1"),
+    ("behind", "u1"),  # bit 7: fits an earlier credit, 6: its pair's first payment; low: longest trail
+    ("delivered", "u1"),  # what the beneficiary's side was told of those facts; 255: nothing yet
+    ("queued", "u1"),
+    ("debit_segment", "i1"),
+    ("credit_segment", "i1"),
+]
+TX: Final = np.dtype([*_GIVEN, *_OWN], align=True)
+"""A transaction that moved money: the record that travels between shards, and its place here."""
+GIVEN: Final = tuple(name for name, _ in _GIVEN)
+"""Columns that acceptance gives; the others are the engine's own."""
+TX_NEW: Final = {name: -1 for name in ("debit_at", "credit_at", "seen", "trails", "payers", "told_known",
                                        "debit_segment", "credit_segment")} | {"delivered": 255}
-GIVEN: Final = TX.names[: TX.names.index("debit_at")]
-"""Columns that acceptance gives (`seen` apart); the others are the engine's own."""
 
 PARTY: Final = np.dtype([("turnover", "i8"), ("opened", "i4"), ("segment", "i1"), ("cash_intensive", "?")], align=True)
 """Dated row of the party table: expected turnover a month (-1 unknown), day opened (-1 unknown), segment."""
 
 PAIR: Final = np.dtype([("key", "u8"), ("last", "i4"), ("n", "i4")], align=True)
-"""Entry of a look-up by key: ordinal of the latest leg under the key and how many there are."""
+"""Entry of a look-up by key: the latest of what stands under the key, and how many there are."""
 
 MARK: Final = np.dtype([("stamp", "i8"), ("fresh", "i8"), ("fresh_out", "i8"), ("done", "i8")], align=True)
 SLOT: Final = np.dtype([("order", "i8"), ("unit_sum", "i8"), ("visit_tx", "i8"), ("tail_tx", "i4"), ("tail_side", "i1"),
@@ -162,12 +170,14 @@ class Ledger(NamedTuple):
     pairs: np.ndarray
     fits: np.ndarray
     meter: I64  # used slots, pairs, fits: see the constants below; then the heads of the free lists
-    base: np.ndarray  # [holder's base row, direction]: its last dropped leg
+    base: np.ndarray  # [holder's base row, direction]: what its last dropped leg left
 
 
 USED_SLOTS: Final = 0
 USED_PAIRS: Final = 1
 USED_FITS: Final = 2
+USED_BASE: Final = 3
+FREE_LISTS: Final = 8  # meter[FREE_LISTS + class] = head of the free blocks of that class
 
 # Segments, in the order of the party kinds; UNKNOWN is a person until it behaves like a business.
 PERSON: Final = 0

@@ -6,7 +6,6 @@ features and the candidates of every rule; nothing here knows a rule, only filte
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -15,36 +14,21 @@ from aml.engine.layout import (
     BUSINESS,
     CASH_IN,
     CASH_OUT,
-    CREDIT,
-    DAY,
-    DEBIT,
-    HOUR,
-    MEASURES,
-    NEW_PAYEE,
-    NEW_PAYER,
+    FREE_LISTS,
     NONE,
     PERSON,
-    SUMS,
-    T_CARD,
     T_CASH,
-    T_COUNTED,
     T_DAYP,
     T_DEBIT,
     T_HOP,
-    T_NEW,
     UNKNOWN,
-    USED_FITS,
-    USED_PAIRS,
     USED_SLOTS,
     VISIT,
-    WAKE,
 )
 from aml.engine.tables import (
     before,
     bucket_of,
     find,
-    find_or_add,
-    first_after,
     first_on_day,
     fit_key,
     jit,
@@ -55,9 +39,9 @@ from aml.engine.tables import (
 CREDIT_SIDE = 0
 DEBIT_SIDE = 1
 VISIT_SIDE = 2
-FREE_LISTS = 8  # meter[FREE_LISTS + class] = head of the free blocks of that class
 BUSINESS_PARTIES = 20
-NEVER_SEEN = 24.0 * 30.0
+NEVER = -(1 << 30)
+NEAR = 16  # legs that are walked before they are searched
 
 
 @jit
@@ -81,16 +65,23 @@ def class_capacity(k: int) -> int:
 
 
 @jit
+def comes_before(led: Any, tx: Any, s: int, x: int) -> bool:
+    """Whether the leg in slot s comes before transaction x; its own time decides, seldom its transaction's key."""
+    t = led.legs[s].t
+    return before(tx, led.legs[s].tx, x) if t == tx[x].t else bool(t < tx[x].t)
+
+
+@jit
 def position(led: Any, tx: Any, h: int, x: int) -> int:
     """Index at which transaction x stands, or would stand, among the holder's legs."""
     row = led.holders[h]
     start, n = row.start, row.n
-    if n == 0 or before(tx, led.legs[start + n - 1].tx, x):
-        return n
+    if n == 0 or comes_before(led, tx, start + n - 1, x):
+        return int(n)
     lo, hi = 0, n
     while lo < hi:
         mid = (lo + hi) >> 1
-        if before(tx, led.legs[start + mid].tx, x):
+        if comes_before(led, tx, start + mid, x):
             lo = mid + 1
         else:
             hi = mid
@@ -114,7 +105,7 @@ def rewind_from(led: Any, tx: Any, h: int, x: int, side: int, first: int) -> int
             if (leg.tag & want) != 0 and tx[leg.tx].unit_day == unit:
                 at = k
             k -= 1
-    k = first - 1
+    k = first - 1 if row.whole_days or (tag & T_DAYP) != 0 else -1
     while k >= 0 and led.legs[start + k].day == tx[x].day:
         if ((tag | led.legs[start + k].tag) & T_DAYP) != 0:
             at = min(at, k)
@@ -123,29 +114,27 @@ def rewind_from(led: Any, tx: Any, h: int, x: int, side: int, first: int) -> int
 
 
 @jit
-def plan(led: Any, tx: Any, touched: np.ndarray, offsets: np.ndarray, e_tx: np.ndarray, e_side: np.ndarray,
-         e_add: np.ndarray, rewind: np.ndarray, grown: np.ndarray) -> tuple[int, int]:
-    """Where each touched holder is rewound to, what it will need; returns (legs to run, slots to reserve).
+def plan(led: Any, tx: Any, entries: Any, rewind: np.ndarray, size: np.ndarray) -> tuple[int, int]:
+    """Where each touched holder is rewound to, how many legs it will have; returns (legs to run, slots to reserve).
 
-    Entries of holder touched[i] are e_*[offsets[i]:offsets[i+1]], in order. `rewind` holds a lower bound on entry
-    (a large number where none) and the index on return.
+    Entries of holder touched[i] are e.tx, e.side, e.add[offsets[i]:offsets[i+1]], in order. `rewind` holds a lower
+    bound on entry (a large number where none) and the index on return.
     """
     legs_run = 0
     slots = 0
-    for i in range(touched.size):
-        h = touched[i]
+    for i in range(entries.touched.size):
+        h = entries.touched[i]
         n = led.holders[h].n
         at = min(rewind[i], n)
         change = 0
-        for j in range(offsets[i], offsets[i + 1]):
-            p = position(led, tx, h, e_tx[j]) if j == offsets[i] else n
-            if p < at or j == offsets[i]:
-                at = min(at, p)
+        for j in range(entries.offsets[i], entries.offsets[i + 1]):
+            if j == entries.offsets[i]:
+                at = min(at, position(led, tx, h, entries.tx[j]))
             if at > 0:
-                at = min(at, rewind_from(led, tx, h, e_tx[j], e_side[j], at))
-            change += 1 if e_add[j] else -1
+                at = min(at, rewind_from(led, tx, h, entries.tx[j], entries.side[j], at))
+            change += 1 if entries.add[j] else -1
         rewind[i] = at
-        grown[i] = n + change
+        size[i] = n + change
         legs_run += n + change - at
         if n + change >= led.holders[h].cap:
             slots += class_capacity(capacity_class(n + change + 1))
@@ -192,26 +181,33 @@ def undo(led: Any, h: int, at: int) -> None:
         leg = led.legs[row.start + i]
         if registers(leg.tag, leg.cp):
             slot = find(led.pairs, pair_key(h, leg.cp, 1 if leg.tag & T_DEBIT else 0))
-            led.pairs[slot].last = leg.prev_pair
             led.pairs[slot].n = leg.pair_n
+            if leg.pair_n == 0:
+                led.holders[h].pairs -= 1
         if (leg.tag & T_HOP) != 0 and (leg.tag & T_DEBIT) == 0:
-            slot = find(led.fits, fit_key(h, bucket_of(leg.amount)))
-            led.fits[slot].last = leg.prev_fit
+            led.fits[find(led.fits, fit_key(h, bucket_of(leg.amount)))].last = leg.prev_fit
     if row.business_from != NONE and row.business_from >= row.dropped + at:
         led.holders[h].business_from = NONE
 
 
 @jit
-def merge(led: Any, tx: Any, h: int, at: int, e_tx: np.ndarray, e_side: np.ndarray, e_add: np.ndarray,
-          first: int, last: int, out: np.ndarray) -> int:
+def side_of(tag: int) -> int:
+    """Side of its transaction that a leg stands on."""
+    if tag & (1 << VISIT):
+        return VISIT_SIDE
+    return DEBIT_SIDE if tag & T_DEBIT else CREDIT_SIDE
+
+
+@jit
+def merge(led: Any, tx: Any, h: int, at: int, entries: Any, first: int, last: int, out: np.ndarray) -> int:
     """The holder's legs from `at` on after the change, as (transaction, side), in order; returns their number."""
     row = led.holders[h]
     i, j, k = at, first, 0
     while i < row.n or j < last:
-        if j < last and (i == row.n or not before(tx, led.legs[row.start + i].tx, e_tx[j])):
-            if e_add[j]:
-                out[k].tail_tx = e_tx[j]
-                out[k].tail_side = e_side[j]
+        if j < last and (i == row.n or not comes_before(led, tx, row.start + i, entries.tx[j])):
+            if entries.add[j]:
+                out[k].tail_tx = entries.tx[j]
+                out[k].tail_side = entries.side[j]
                 k += 1
             else:
                 i += 1  # the leaving leg itself
@@ -219,22 +215,44 @@ def merge(led: Any, tx: Any, h: int, at: int, e_tx: np.ndarray, e_side: np.ndarr
         else:
             leg = led.legs[row.start + i]
             out[k].tail_tx = leg.tx
-            out[k].tail_side = VISIT_SIDE if leg.tag & (1 << VISIT) else (DEBIT_SIDE if leg.tag & T_DEBIT else CREDIT_SIDE)
+            out[k].tail_side = side_of(leg.tag)
             i += 1
             k += 1
     return k
 
 
 @jit
-def last_of(led: Any, h: int, at: int, measure: int) -> int:
-    """Index of the last counted leg of a direction before index `at`, or NONE if none is held."""
-    start = led.holders[h].start
-    if at == 0 or led.legs[start + at - 1].counts[measure] == led.legs[start - 1].counts[measure]:
+def last_of(led: Any, start: int, end: int, measure: int) -> int:
+    """Index of the last leg of a measure before index `end`, or NONE if none is held: near ones are walked to, far
+    ones found by the running totals."""
+    if end == 0:
         return NONE
-    for i in range(at - 1, -1, -1):
+    have = led.legs[start + end - 1].counts[measure]
+    if have == led.legs[start - 1].counts[measure]:
+        return NONE
+    near = max(0, end - NEAR)
+    for i in range(end - 1, near - 1, -1):
         if led.legs[start + i].tag & (1 << measure):
             return i
-    return NONE
+    lo, hi = 0, near
+    while lo < hi:
+        mid = (lo + hi) >> 1
+        if led.legs[start + mid].counts[measure] < have:
+            lo = mid + 1
+        else:
+            hi = mid
+    return lo
+
+
+@jit
+def base_day(led: Any, base: int) -> int:
+    """Local day of a holder's last dropped counted leg, or NEVER."""
+    day = NEVER
+    if base >= 0:
+        for d in range(2):
+            if led.base[base, d].known:
+                day = max(day, led.base[base, d].day)
+    return day
 
 
 @jit
@@ -251,12 +269,14 @@ def distinct_parties(led: Any, h: int, i: int, lo: int, marks: np.ndarray, seria
 
 
 @jit
-def segment_of(led: Any, party: Any, h: int, i: int, row_party: int, business: bool, marks: np.ndarray, serial: np.ndarray) -> int:
+def segment_of(led: Any, party: Any, h: int, i: int, row_party: int, marks: np.ndarray, serial: np.ndarray) -> int:
     """Segment of the holder at leg i: the party table's, else person until more than 20 counterparties in 7 days."""
     if row_party >= 0 and party[row_party].segment != UNKNOWN:
-        return party[row_party].segment
-    if business:
+        return int(party[row_party].segment)
+    if led.holders[h].business_from != NONE:
         return BUSINESS
+    if led.holders[h].pairs <= BUSINESS_PARTIES:
+        return PERSON
     start = led.holders[h].start
     lo = first_on_day(led.legs, start, 0, i + 1, led.legs[start + i].day - 6)
     if i + 1 - lo <= BUSINESS_PARTIES:
@@ -268,10 +288,14 @@ def segment_of(led: Any, party: Any, h: int, i: int, row_party: int, business: b
 @jit
 def window_count(led: Any, start: int, lo: int, end: int, measure: int) -> int:
     """Legs of a measure at indices [lo, end)."""
-    return led.legs[start + end - 1].counts[measure] - led.legs[start + lo - 1].counts[measure] if end > lo else 0
+    if end <= lo:
+        return 0
+    return int(led.legs[start + end - 1].counts[measure] - led.legs[start + lo - 1].counts[measure])
 
 
 @jit
 def window_sum(led: Any, start: int, lo: int, end: int, measure: int) -> int:
     """Minor units of a summed measure at indices [lo, end)."""
-    return led.legs[start + end - 1].sums[measure] - led.legs[start + lo - 1].sums[measure] if end > lo else 0
+    if end <= lo:
+        return 0
+    return int(led.legs[start + end - 1].sums[measure] - led.legs[start + lo - 1].sums[measure])

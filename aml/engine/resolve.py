@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from aml.engine.layout import NONE, PERSON, T_DEBIT, T_HOP
+from aml.engine.layout import PERSON, T_DEBIT, T_HOP
 from aml.engine.tables import before, jit
 from aml.engine.trails import bits, copy_trail, may_send_on, same_payers, same_trails, trails_of
 
@@ -71,16 +71,17 @@ def store_payers(tx: Any, book: np.ndarray, x: int, payer: np.ndarray, n: int, m
 
 
 @jit
-def mark_later(led: Any, tx: Any, knobs: Any, x: int, heap: np.ndarray, meters: np.ndarray) -> None:
-    """Queue the beneficiary's later payments that may send x on."""
+def mark_later(led: Any, tx: Any, knobs: Any, x: int, fresh: bool, heap: np.ndarray, meters: np.ndarray) -> None:
+    """Queue the beneficiary's later payments that may send x on; `fresh`: those run in this batch are queued anyway."""
     h = tx[x].credit_holder
     row = led.holders[h]
     c = tx[x].credit_at - row.dropped
     start = row.start
     credit = led.legs[start + c]
     k = c + 1
-    limit = credit.t + knobs.payer_window
-    while k < row.n and led.legs[start + k].t <= limit:
+    end = min(row.n, row.since - row.dropped) if fresh else row.n
+    limit = credit.t + max(knobs.payer_window, knobs.hop_window)
+    while k < end and led.legs[start + k].t <= limit:
         leg = led.legs[start + k]
         y = leg.tx
         if (leg.tag & T_HOP) and (leg.tag & T_DEBIT) and tx[y].queued == 0 and may_send_on(leg.amount, credit.amount):
@@ -92,10 +93,10 @@ def mark_later(led: Any, tx: Any, knobs: Any, x: int, heap: np.ndarray, meters: 
 
 @jit
 def resolve(led: Any, tx: Any, books: Any, knobs: Any, shard_of: np.ndarray, shard: int, hop_tx: np.ndarray,
-            hop_heads: np.ndarray, heap: np.ndarray, out: Any, meters: np.ndarray, work: Any) -> int:
+            hop_heads: np.ndarray, fresh: bool, heap: np.ndarray, out: Any, meters: np.ndarray, work: Any) -> int:
     """Compute the trails of the batch's payments hop_tx (in order, heads beside them) and of all that follows.
 
-    Written to `out`: paths (trails of three hops and more, cycles) and the payments whose facts changed. Returns DONE,
+    fresh: all payments run in this batch are among hop_tx. Written to `out`: paths (trails of three hops and more, cycles) and the payments whose facts changed. Returns DONE,
     or what must grow before it is called again.
     """
     while meters[NEXT] < hop_tx.size or meters[HEAPED] > 0:
@@ -121,23 +122,27 @@ def resolve(led: Any, tx: Any, books: Any, knobs: Any, shard_of: np.ndarray, sha
         for k in range(n):
             depth = max(depth, work.best[k].n)
         facts = (tx[x].behind & 192) | depth
-        told = (facts & 64) | (1 if tx[x].debit_segment == PERSON else 0) | (2 if tx[x].behind & 128 else 0) | (depth << 2)
+        person = 1 if tx[x].debit_segment == PERSON else 0
+        told = (facts & 64) | person | (2 if tx[x].behind & 128 else 0) | (depth << 2)
         changed = tx[x].delivered != told or tx[x].told_known != tx[x].debit_known
+        stale = tx[x].delivered != 255 and (tx[x].behind & 15) != depth
+        newly = False
         if changed or not same_trails(books.trails, tx[x].trails, tx[x].n_trails, work.best, n):
             changed = True
             store_trails(tx, books.trails, x, work.best, n, meters)
         if not same_payers(books.payers, tx[x].payers, tx[x].n_payers, work.payer, payers):
-            changed = True
+            changed = newly = True
             store_payers(tx, books.payers, x, work.payer, payers, meters)
         if from_heap or changed:
             out.changed[meters[CHANGED]] = x
-            out.stale[meters[CHANGED]] = from_heap and ((tx[x].behind & 15) != depth)
+            out.stale[meters[CHANGED]] = stale
+            out.newly[meters[CHANGED]] = newly
             meters[CHANGED] += 1
         tx[x].behind = facts
         tx[x].delivered = told
         tx[x].told_known = tx[x].debit_known
-        if changed and tx[x].credit_holder >= 0 and shard_of[tx[x].credit_holder] == shard and tx[x].credit_at >= 0:
-            mark_later(led, tx, knobs, x, heap, meters)
+        if changed and tx[x].credit_at >= 0 and shard_of[tx[x].credit_holder] == shard:
+            mark_later(led, tx, knobs, x, fresh, heap, meters)
     return DONE
 
 
@@ -146,7 +151,7 @@ def push_later(led: Any, tx: Any, knobs: Any, changed: np.ndarray, heap: np.ndar
     """Queue what depends on payments whose facts changed on another shard."""
     for a in range(changed.size):
         if tx[changed[a]].credit_at >= 0:
-            mark_later(led, tx, knobs, changed[a], heap, meters)
+            mark_later(led, tx, knobs, changed[a], False, heap, meters)
 
 
 @jit

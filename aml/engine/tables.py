@@ -24,7 +24,7 @@ def before(tx: Any, a: int, b: int) -> bool:
 
 
 @jit
-def mix(key: int) -> int:
+def mix(key: Any) -> Any:
     """Spread a 64-bit key over the table (the finaliser of SplitMix64)."""
     z = np.uint64(key)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -33,58 +33,50 @@ def mix(key: int) -> int:
 
 
 @jit
-def find(keys: np.ndarray, key: int) -> int:
-    """Slot of the key, or NONE."""
+def slot_of(keys: np.ndarray, key: Any) -> int:
+    """Slot of the key, or the free one where it belongs."""
     mask = np.uint64(keys.size - 1)
     slot = mix(key) & mask
-    while True:
-        held = keys[slot].key
-        if held == key:
-            return np.int64(slot)
-        if held == EMPTY_KEY:
-            return NONE
+    while keys[slot].key != key and keys[slot].key != EMPTY_KEY:
         slot = (slot + np.uint64(1)) & mask
+    return int(np.int64(slot))
 
 
 @jit
-def find_or_add(keys: np.ndarray, key: int, meter: np.ndarray, used: int) -> int:
+def find(keys: np.ndarray, key: Any) -> int:
+    """Slot of the key, or NONE."""
+    slot = slot_of(keys, key)
+    return slot if keys[slot].key == key else NONE
+
+
+@jit
+def find_or_add(keys: np.ndarray, key: Any, meter: np.ndarray, used: int) -> int:
     """Slot of the key, taken if it is new; the caller has made room beforehand."""
-    mask = np.uint64(keys.size - 1)
-    slot = mix(key) & mask
-    while True:
-        held = keys[slot].key
-        if held == key:
-            return np.int64(slot)
-        if held == EMPTY_KEY:
-            keys[slot].key = key
-            keys[slot].last = NONE
-            keys[slot].n = 0
-            meter[used] += 1
-            return np.int64(slot)
-        slot = (slot + np.uint64(1)) & mask
+    slot = slot_of(keys, key)
+    if keys[slot].key != key:
+        keys[slot].key = key
+        keys[slot].last = NONE
+        keys[slot].n = 0
+        meter[used] += 1
+    return slot
 
 
 @jit
 def rehash(old: np.ndarray, new: np.ndarray) -> None:
     """Move a look-up into a larger, empty one."""
-    mask = np.uint64(new.size - 1)
     for i in range(old.size):
-        if old[i].key == EMPTY_KEY:
-            continue
-        slot = mix(old[i].key) & mask
-        while new[slot].key != EMPTY_KEY:
-            slot = (slot + np.uint64(1)) & mask
-        new[slot] = old[i]
+        if old[i].key != EMPTY_KEY:
+            new[slot_of(new, old[i].key)] = old[i]
 
 
 @jit
-def pair_key(holder: int, cp: int, debit: int) -> int:
+def pair_key(holder: int, cp: int, debit: int) -> Any:
     """Key of the ordered pair of holders in one direction."""
     return (np.uint64(holder) << np.uint64(32)) | (np.uint64(debit) << np.uint64(31)) | np.uint64(cp)
 
 
 @jit
-def fit_key(holder: int, bucket: int) -> int:
+def fit_key(holder: int, bucket: int) -> Any:
     """Key of a holder's amount bucket."""
     return (np.uint64(holder) << np.uint64(32)) | np.uint64(bucket)
 

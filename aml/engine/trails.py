@@ -11,14 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from aml.engine.layout import CREDIT, DEBIT, HOUR, MAX_HOPS, NONE, PERSON, T_DEBIT, T_HOP, T_NEW
+from aml.engine.layout import CREDIT, DEBIT, MAX_HOPS, NONE, PERSON, T_DEBIT, T_HOP, T_NEW
 from aml.engine.ledger import window_sum
 from aml.engine.tables import before, first_after, jit
 
 MOST_FITTING = 64  # fitting credits read per payment, the latest
 MOST_PAYERS = 8  # direct payers handed on per payment, the latest
-CHANGED_TRAILS = 1
-CHANGED_PAYERS = 2
 
 
 @jit
@@ -94,20 +92,21 @@ def may_send_on(amount: int, credit: int) -> bool:
 
 
 @jit
-def first_hop(trail: Any, x: int, fresh: int, person: int) -> None:
+def first_hop(trail: Any, tx: Any, x: int) -> None:
     """The trail of one hop."""
     trail.n = 1
     trail.tx[0] = x
     trail.in_share[0] = 0.0
     trail.out_share[0] = 0.0
-    trail.new = fresh
-    trail.person = person
+    trail.new = (tx[x].behind >> 6) & 1
+    trail.person = 1 if tx[x].debit_segment == PERSON else 0
+    trail.known = tx[x].debit_known
 
 
 @jit
 def copy_trail(a: Any, b: Any) -> None:
     """Make trail a equal to trail b."""
-    a.n, a.new, a.person = b.n, b.new, b.person
+    a.n, a.new, a.person, a.known = b.n, b.new, b.person, b.known
     for k in range(MAX_HOPS):
         a.tx[k] = b.tx[k]
         a.in_share[k] = b.in_share[k]
@@ -163,7 +162,8 @@ def insert(best: np.ndarray, n: int, most: int, trail: Any, tx: Any) -> int:
 
 
 @jit
-def trails_of(led: Any, tx: Any, book: Any, knobs: Any, x: int, heads: np.ndarray, known: bool, work: Any) -> tuple[int, int, int]:
+def trails_of(led: Any, tx: Any, book: Any, knobs: Any, x: int, heads: np.ndarray, known: bool,
+              work: Any) -> tuple[int, int, int]:
     """Trails of two hops and more that end in payment x, the cycles it closes, and its direct payers.
 
     Filled: work.best[0:n], work.cycles[0:c], work.payer[0:p]; returns (n, c, p).
@@ -173,7 +173,7 @@ def trails_of(led: Any, tx: Any, book: Any, knobs: Any, x: int, heads: np.ndarra
     i = tx[x].debit_at - row.dropped
     leg = led.legs[row.start + i]
     end = tx[x].credit_holder
-    found = fitting_credits(led, h, i, heads, known, knobs.payer_window, work.fitting)
+    found = fitting_credits(led, h, i, heads, known, max(knobs.payer_window, knobs.hop_window), work.fitting)
     fresh = 1 if leg.tag & T_NEW else 0
     person = 1 if tx[x].debit_segment == PERSON else 0
     n, cycles, payers = 0, 0, 0
@@ -182,7 +182,8 @@ def trails_of(led: Any, tx: Any, book: Any, knobs: Any, x: int, heads: np.ndarra
         credit = led.legs[row.start + c]
         y = credit.tx
         origin = tx[y].debit_holder
-        if payers < MOST_PAYERS and leg.amount >= knobs.payer_floor and credit.t < leg.t and origin != end:
+        near = credit.t < leg.t and leg.t - credit.t <= knobs.payer_window
+        if payers < MOST_PAYERS and leg.amount >= knobs.payer_floor and near and origin != end:
             work.payer[payers] = y
             payers += 1
         if leg.t - credit.t >= knobs.hop_window or leg.amount < knobs.hop_floor or credit.amount < knobs.hop_floor:
@@ -194,7 +195,7 @@ def trails_of(led: Any, tx: Any, book: Any, knobs: Any, x: int, heads: np.ndarra
         for b in range(tx[y].n_trails + 1):
             trail = work.trail[0]
             if b == 0:
-                first_hop(trail, y, (tx[y].behind >> 6) & 1, 1 if tx[y].debit_segment == PERSON else 0)
+                first_hop(trail, tx, y)
             else:
                 copy_trail(trail, book[tx[y].trails + b - 1])
             if trail.n >= MAX_HOPS or leg.t - tx[trail.tx[0]].t > knobs.longest:
@@ -216,7 +217,7 @@ def same_trails(book: np.ndarray, at: int, held: int, best: np.ndarray, n: int) 
         return False
     for k in range(n):
         a, b = book[at + k], best[k]
-        if a.n != b.n or a.new != b.new or a.person != b.person:
+        if a.n != b.n or a.new != b.new or a.person != b.person or a.known != b.known:
             return False
         for j in range(a.n):
             if a.tx[j] != b.tx[j] or a.in_share[j] != b.in_share[j] or a.out_share[j] != b.out_share[j]:
@@ -229,21 +230,7 @@ def same_payers(book: np.ndarray, at: int, held: int, payer: np.ndarray, n: int)
     """Whether the stored direct payers equal the computed ones."""
     if held != n:
         return False
+    same = True
     for k in range(n):
-        if book[at + k] != payer[k]:
-            return False
-    return True
-
-
-@jit
-def carrying_from(led: Any, tx: Any, touched: np.ndarray, since: np.ndarray) -> np.ndarray:
-    """Per holder run forward, the ordinal of its first credit from since[j] on that carries direct payers, or -1."""
-    found = np.full(touched.size, -1, np.int64)
-    for j in range(touched.size):
-        row = led.holders[touched[j]]
-        for i in range(max(0, since[j] - row.dropped), row.n):
-            leg = led.legs[row.start + i]
-            if (leg.tag & (1 << CREDIT)) != 0 and leg.cp >= 0 and tx[leg.tx].n_payers > 0:
-                found[j] = i + row.dropped
-                break
-    return found
+        same = same and book[at + k] == payer[k]
+    return same

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from aml.engine.layout import BUSINESS, CREDIT, DAY, DEBIT, NONE, PERSON, T_CASH, T_COUNTED, T_DAYP, T_DEBIT, T_MANDATED, UNKNOWN, VISIT
+from aml.engine.layout import CREDIT, DAY, DEBIT, NONE, PERSON, T_DAYP, T_DEBIT, T_MANDATED, VISIT
 from aml.engine.ledger import window_sum
 from aml.engine.tables import first_after, first_on_day, jit
 
@@ -16,12 +16,13 @@ DISTINCT = 256  # most distinct branches, machines, conductors told apart in one
 
 @jit
 def end_of(led: Any, h: int, i: int) -> int:
-    """One past the last leg that counts as not after the leg at i: itself, or its day's last where only days are known."""
+    """One past the last leg that may count as not after the leg at i: itself, or one of its day where only days are
+    known."""
     row = led.holders[h]
     leg = led.legs[row.start + i]
     end = i + 1
     k = i + 1
-    while k < row.n and led.legs[row.start + k].day == leg.day:
+    while row.whole_days and k < row.n and led.legs[row.start + k].day == leg.day:
         if (led.legs[row.start + k].tag | leg.tag) & T_DAYP:
             end = k + 1
         k += 1
@@ -33,18 +34,20 @@ def in_hours(led: Any, start: int, i: int, k: int, window: int) -> bool:
     """Whether leg k lies in the hour window that ends at leg i; a leg of which only the day is known counts for its
     whole day."""
     leg, past = led.legs[start + i], led.legs[start + k]
+    whole_day = ((leg.tag | past.tag) & T_DAYP) != 0
     if k > i:
-        return ((leg.tag | past.tag) & T_DAYP) != 0
+        return whole_day and past.day == leg.day
     if past.t > leg.t - window:
         return True
-    return ((leg.tag | past.tag) & T_DAYP) != 0 and past.day >= leg.day - (window + DAY - 1) // DAY
+    return bool(whole_day and past.day >= leg.day - (window + DAY - 1) // DAY)
 
 
 @jit
-def hours_from(led: Any, start: int, i: int, window: int, day_precision: bool) -> int:
+def hours_from(led: Any, h: int, i: int, window: int) -> int:
     """First index that may lie in the hour window that ends at leg i."""
+    start = led.holders[h].start
     leg = led.legs[start + i]
-    if day_precision:
+    if led.holders[h].whole_days:
         return first_on_day(led.legs, start, 0, i + 1, leg.day - (window + DAY - 1) // DAY)
     return first_after(led.legs, start, 0, i + 1, leg.t - window)
 
@@ -52,7 +55,7 @@ def hours_from(led: Any, start: int, i: int, window: int, day_precision: bool) -
 @jit
 def in_day_window(led: Any, start: int, i: int, k: int) -> bool:
     """Whether leg k, inside the window's days, is not after leg i (either order within a day known only as such)."""
-    return k <= i or ((led.legs[start + i].tag | led.legs[start + k].tag) & T_DAYP) != 0
+    return bool(k <= i or ((led.legs[start + i].tag | led.legs[start + k].tag) & T_DAYP) != 0)
 
 
 @jit
@@ -72,28 +75,37 @@ def add_distinct(held: np.ndarray, n: int, value: int) -> int:
 @jit
 def is_due(knobs: Any, amount: int) -> bool:
     """Whether a report is due for a cash amount under the profile."""
-    return amount >= knobs.threshold if knobs.due_at else amount > knobs.threshold
+    return bool(amount >= knobs.threshold if knobs.due_at else amount > knobs.threshold)
 
 
 @jit
-def segment_at(led: Any, party: Any, h: int, i: int) -> int:
-    """Segment of the holder at leg i."""
-    row = led.holders[h]
-    leg = led.legs[row.start + i]
-    if leg.party >= 0 and party[leg.party].segment != UNKNOWN:
-        return party[leg.party].segment
-    return BUSINESS if row.business_from != NONE and i + row.dropped >= row.business_from else PERSON
+def party_at(led: Any, tx: Any, h: int, i: int) -> int:
+    """Row of the party table in force for the holder at leg i, or NONE."""
+    leg = led.legs[led.holders[h].start + i]
+    if leg.tag & (1 << VISIT):
+        return NONE
+    return int(tx[leg.tx].debit_party) if leg.tag & T_DEBIT else int(tx[leg.tx].credit_party)
 
 
 @jit
-def age_at(led: Any, party: Any, knobs: Any, h: int, i: int) -> float:
+def segment_at(led: Any, tx: Any, h: int, i: int) -> int:
+    """Segment of the holder at leg i; a conductor is a person."""
+    leg = led.legs[led.holders[h].start + i]
+    if leg.tag & (1 << VISIT):
+        return PERSON
+    return int(tx[leg.tx].debit_segment) if leg.tag & T_DEBIT else int(tx[leg.tx].credit_segment)
+
+
+@jit
+def age_at(led: Any, tx: Any, party: Any, knobs: Any, h: int, i: int) -> float:
     """Whole days since the account was opened; else since its first leg, where the feed is known to be complete."""
     row = led.holders[h]
-    leg = led.legs[row.start + i]
-    if leg.party >= 0 and party[leg.party].opened != NONE:
-        return float(leg.day - party[leg.party].opened)
+    day = led.legs[row.start + i].day
+    mine = party_at(led, tx, h, i)
+    if mine >= 0 and party[mine].opened != NONE:
+        return float(day - party[mine].opened)
     if knobs.history_from != NONE and row.first_day >= knobs.history_from + 90:
-        return float(leg.day - row.first_day)
+        return float(day - row.first_day)
     return math.nan
 
 
@@ -116,33 +128,30 @@ def own_month(led: Any, h: int, first: int, known_days: int, lo: int, measure: i
 
 
 @jit
-def day_ratio(led: Any, h: int, w0: int, end: int, measure: int, person: bool) -> float:
-    """Sum of a direction in the day window from day w0 up to index `end`, over the own month before it."""
+def day_ratio(led: Any, h: int, i: int, w0: int, total: int, measure: int, person: bool) -> float:
+    """The sum of the day window from day w0 up to leg i over the own month before it."""
     row = led.holders[h]
-    first = first_on_day(led.legs, row.start, 0, end, w0)
+    first = first_on_day(led.legs, row.start, 0, i + 1, w0)
     lo = first_on_day(led.legs, row.start, 0, first, w0 - 30)
-    month = own_month(led, h, first, w0 - row.first_day, lo, measure, person)
-    return window_sum(led, row.start, first, end, measure) / month
+    return total / own_month(led, h, first, w0 - row.first_day, lo, measure, person)
 
 
 @jit
-def hour_ratio(led: Any, h: int, since: int, end: int, total: float, measure: int, person: bool) -> float:
-    """A window's sum over the own month of the 30 days before time `since`."""
+def hour_ratio(led: Any, h: int, i: int, since: int, total: int, measure: int, person: bool) -> float:
+    """The sum of the hour window (since, leg i] over the own month: the 30 times 24 hours before it."""
     row = led.holders[h]
-    first = first_after(led.legs, row.start, 0, end, since)
+    first = first_after(led.legs, row.start, 0, i + 1, since)
     lo = first_after(led.legs, row.start, 0, first, since - 30 * DAY)
     known = (since - row.first_t) // DAY
-    if not person and row.first_t <= since - 30 * DAY:
-        known = 31
-    elif not person:
-        known = 0
+    if not person:
+        known = 31 if row.first_t <= since - 30 * DAY else 0
     return total / own_month(led, h, first, known, lo, measure, person)
 
 
 @jit
 def unmandated(tag: int, conductor: int) -> bool:
     """Whether the leg was brought by somebody who is neither the holder nor mandated."""
-    return conductor >= 0 and (tag & T_MANDATED) == 0
+    return bool(conductor >= 0 and (tag & T_MANDATED) == 0)
 
 
 @jit

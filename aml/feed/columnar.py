@@ -10,7 +10,7 @@ import polars as pl
 
 from aml.domain.errors import AmlError
 from aml.domain.transaction import ENDS
-from aml.feed.fields import FIELDS, Kind
+from aml.feed.fields import FIELDS, Kind, encode
 from aml.feed.mapping import Mapping
 
 _READ_AHEAD: Final = 4  # chunks read at once: row groups are larger than chunks
@@ -56,6 +56,11 @@ def frames(path: Path, size: int) -> Iterator[tuple[int, pl.DataFrame]]:
             raise _damaged(path, error) from error
         for start in range(0, part.height, size):
             yield first + start, part.slice(start, size)
+
+
+def row_bytes(part: pl.DataFrame, row: int) -> bytes:
+    """A row as JSON, absent fields left out: what stands for the own bytes of a record that has none."""
+    return encode({name: value for name, value in part.row(row, named=True).items() if value is not None})
 
 
 def unfolded(frame: pl.DataFrame) -> pl.DataFrame:

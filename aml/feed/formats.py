@@ -109,9 +109,7 @@ def look(path: str | Path) -> Source:
     return _look("stdin", "standard input", None, io.BytesIO(peeked), None, cut=True)
 
 
-def _look(
-    name: str, shown: str, path: Path | None, raw: BinaryIO, total: int | None, cut: bool = False
-) -> Source:
+def _look(name: str, shown: str, path: Path | None, raw: BinaryIO, total: int | None, cut: bool = False) -> Source:
     stream, head = raw, _full(raw, _HEAD, shown)
     taken, gzipped = len(head), head.startswith(_GZIP)
     if gzipped:

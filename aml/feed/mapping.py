@@ -248,8 +248,10 @@ def _plain_amounts(frame: pl.DataFrame, mapping: Mapping) -> pl.DataFrame:
             if mapping.decimal == ",":
                 # A point is now no decimal mark: 1.5 must not pass as one and a half.
                 text = pl.when(text.str.contains(".", literal=True)).then(text + " ").otherwise(text)
-                text = pl.when(text.str.ends_with(" ") & text.str.contains(".", literal=True)).then(
-                    text.str.replace(".", "'", literal=True)
-                ).otherwise(text.str.replace(",", ".", literal=True))
+                text = (
+                    pl.when(text.str.ends_with(" ") & text.str.contains(".", literal=True))
+                    .then(text.str.replace(".", "'", literal=True))
+                    .otherwise(text.str.replace(",", ".", literal=True))
+                )
             changed.append(text.alias(name))
     return frame.with_columns(changed)

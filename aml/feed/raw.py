@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -89,14 +89,16 @@ def quoted(value: Any) -> str:
 class Raw:
     """Rows as they were read.
 
-    `frame` has columns by our flat names, text or typed, absent ones left out; `place` and `original` by row; `extra`
-    the fields that we do not know, by row. `failed` are rejects that never became rows.
+    `frame` has columns by our flat names, text or typed, absent ones left out; `place` and `original` by row. Fields
+    that we do not know are in `beside`, as whole columns, and in `extra`, by row. `failed` are rejects that never became
+    rows.
     """
 
     frame: pl.DataFrame
     place: pl.Series
     original: Callable[[int], bytes]
     verdicts: Verdicts = field(default_factory=Verdicts)
+    beside: pl.DataFrame = field(default_factory=pl.DataFrame)
     extra: dict[int, dict[str, Any]] = field(default_factory=dict)
     failed: list[Reject] = field(default_factory=list)
     done: int = 0
@@ -105,13 +107,3 @@ class Raw:
     def read(self) -> int:
         """Records read."""
         return self.place.len() + len(self.failed)
-
-
-def unknown_columns(frame: pl.DataFrame, names: Iterable[str]) -> dict[int, dict[str, Any]]:
-    """The values of columns that we do not know, by row, absent ones left out."""
-    wanted = sorted(names)
-    if not wanted:
-        return {}
-    rows = frame.select(wanted).iter_rows(named=True)
-    found = ((row, {k: v for k, v in values.items() if v not in (None, "")}) for row, values in enumerate(rows))
-    return {row: values for row, values in found if values}

@@ -12,18 +12,18 @@ import polars as pl
 
 from aml.domain.errors import AmlError
 from aml.feed import columnar, public, tabular
-from aml.feed.fields import FIELDS, encode
+from aml.feed.fields import FIELDS
 from aml.feed.formats import STDIN, Format, Source, look, open_source
 from aml.feed.lines import blocks
 from aml.feed.mapping import PLAIN, Mapping, mapped
 from aml.feed.ndjson import read_block
 from aml.feed.rates import NO_RATES, Rates
-from aml.feed.raw import Chunk, Raw, Reject, unknown_columns
+from aml.feed.raw import Chunk, Raw, Reject
 from aml.feed.validate import Terms, validate
 
 CHUNK: Final = 65_536
 _NODES: Final = {"acct_id", "dsply_nm"}
-_KNOWN: Final = set(public.AMLWORLD_HEADER) | {"tran_id", "orig_acct", "bene_acct", "base_amt", "tran_timestamp"}
+KNOWN: Final = set(public.AMLWORLD_HEADER) | {"tran_id", "orig_acct", "bene_acct", "base_amt", "tran_timestamp"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ def inspect_feed(path: str | Path, mapping: Mapping | None = None) -> FeedInfo:
         return FeedInfo(source.format, importer, importer, columnar.rows_of(source.path))
     importer = None
     if source.format is Format.CSV and mapping is None:
-        names, _ = tabular.header_of(source.head, PLAIN, source.shown, _KNOWN)
+        names, _ = tabular.header_of(source.head, PLAIN, source.shown, KNOWN)
         importer = public.importer_of(names)
     rows = None
     if source.format is not Format.EMPTY and source.total is not None and not source.gzipped:
@@ -108,7 +108,7 @@ def _constants(raw: Raw, terms: Terms) -> Raw:
 
 
 def _csv(source: Source, terms: Terms, start: dt.date | None, mapping: bool, chunk: int) -> Iterator[Raw]:
-    names, delimiter = tabular.header_of(source.head, terms.mapping, source.shown, _KNOWN)
+    names, delimiter = tabular.header_of(source.head, terms.mapping, source.shown, KNOWN)
     kind = None if mapping else public.importer_of(names)
     names = public.column_names(names) if kind else names
     if kind is None:
@@ -150,7 +150,7 @@ def _parquet(source: Source, terms: Terms, start: dt.date | None, mapping: bool,
 
 
 def _row_of(part: pl.DataFrame) -> Callable[[int], bytes]:
-    return lambda row: encode({k: v for k, v in part.row(row, named=True).items() if v is not None})
+    return lambda row: columnar.row_bytes(part, row)
 
 
 def _named(raw: Raw, terms: Terms, importer: public.Importer | None) -> None:
@@ -159,7 +159,7 @@ def _named(raw: Raw, terms: Terms, importer: public.Importer | None) -> None:
         frame = importer(raw.frame, raw.verdicts) if raw.frame.height else raw.frame
     else:
         frame = mapped(raw.frame, terms.mapping)
-    raw.extra = unknown_columns(frame, [name for name in frame.columns if name not in FIELDS])
+    raw.beside = frame.select([name for name in frame.columns if name not in FIELDS])
     raw.frame = columnar.readable(frame.select([name for name in frame.columns if name in FIELDS]))
 
 

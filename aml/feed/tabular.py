@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Final
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from aml.domain.errors import AmlError
@@ -101,13 +104,15 @@ def _whole(lines: list[bytes]) -> int:
 
 def _sheet(block: Block, source: Source, names: list[str], delimiter: str, encoding: str) -> Sheet:
     sheet = Sheet(pl.DataFrame(), pl.Series("place", [], dtype=pl.Int64), [], done=block.done)
-    quoted = b'"' in b"".join(block.lines)
     # Lines that are no text in the encoding go first, so that what is left can be read at once.
     texts, places = _decoded(block, sheet, source.name, encoding)
-    if quoted:
-        _read_quoted(texts, places, block, sheet, source.name, names, delimiter)
-    else:
-        _read_plain(texts, places, block, sheet, source.name, names, delimiter)
+    rows = _Rows(block, names, delimiter)
+    plain = _plain(texts, names, delimiter)
+    odd = np.flatnonzero(~plain).tolist()
+    if odd:
+        _read_odd(texts, places, odd, plain, rows, sheet, source.name)
+    rows.take_plain(texts, places, plain)
+    sheet.frame, sheet.place, sheet.lines = rows.frame()
     return sheet
 
 
@@ -132,74 +137,97 @@ def _decoded(block: Block, sheet: Sheet, name: str, encoding: str) -> tuple[list
     return (good, kept) if lines else ([], [])
 
 
-def _read_plain(
-    texts: list[str], places: list[int], block: Block, sheet: Sheet, name: str, names: list[str], delimiter: str
-) -> None:
-    """Rows without any quote: a line is a row, and its delimiters count its cells."""
+def _plain(texts: list[str], names: list[str], delimiter: str) -> npt.NDArray[np.bool_]:
+    """Lines that are a row each: as many cells as the header, a quoted one without quotes inside."""
     wanted = len(names) - 1
-    counts = [text.count(delimiter) for text in texts]
-    if counts.count(wanted) != len(counts):
-        for text_number, count in enumerate(counts):
-            if count != wanted:
-                number = places[text_number]
-                sheet.failed.append(_misshapen(block.lines[number], name, block.first + number, count + 1, wanted + 1))
-        kept = [number for number, count in enumerate(counts) if count == wanted]
-        texts, places = [texts[number] for number in kept], [places[number] for number in kept]
-    sheet.lines = [block.lines[number] for number in places]
-    sheet.place = pl.Series("place", places, dtype=pl.Int64) + block.first
-    schema = dict.fromkeys(names, pl.String)
-    if not texts:
-        sheet.frame = pl.DataFrame(schema=schema)
-        return
-    data = "\n".join(texts).replace("\r", "").encode() + b"\n"
-    sheet.frame = pl.read_csv(
-        data, has_header=False, schema=schema, separator=delimiter, quote_char=None, truncate_ragged_lines=False
-    )
-    assert sheet.frame.height == len(places)
+    if '"' not in "".join(texts):
+        counts = np.fromiter((text.count(delimiter) for text in texts), np.int64, len(texts))
+        return np.asarray(counts == wanted)
+    mark = re.escape(delimiter)
+    cell = rf'(?:[^"{mark}\r]*|"[^"]*")'
+    return pl.Series(texts).str.contains(rf"^{cell}(?:{mark}{cell}){{{wanted}}}\r?$").to_numpy()
 
 
-def _read_quoted(
-    texts: list[str], places: list[int], block: Block, sheet: Sheet, name: str, names: list[str], delimiter: str
-) -> None:
-    """Rows with quotes; a record that a stray quote would stretch is refused alone, its first line only."""
-    rows: list[list[str]] = []
-    begun: list[int] = []
-    start = 0
-    while start < len(texts):
-        reader = csv.reader((text + "\n" for text in texts[start:]), delimiter=delimiter)
-        base = start
-        try:
-            for row in reader:
-                used = base + reader.line_num - start
-                if len(row) == len(names) and used <= _SPAN:
-                    number = places[start]
-                    rows.append([cell.rstrip("\r\n") if last else cell for cell, last in _marked(row)])
-                    begun.append(number)
-                    sheet.lines.append(b"\n".join(block.lines[number : places[start + used - 1] + 1]))
-                    start += used
-                else:
-                    raise _StrayQuote(len(row))
-        except (_StrayQuote, csv.Error) as error:
-            cells = error.cells if isinstance(error, _StrayQuote) else 0
-            number = places[start]
-            sheet.failed.append(_misshapen(block.lines[number], name, block.first + number, cells, len(names)))
-            start += 1
-    columns = dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else dict.fromkeys(names, ())
-    sheet.frame = pl.DataFrame(columns, schema=dict.fromkeys(names, pl.String))
-    sheet.place = pl.Series("place", begun, dtype=pl.Int64) + block.first
+class _Rows:
+    """The rows of a block: those of plain lines read at once, those of odd lines one by one."""
+
+    def __init__(self, block: Block, names: list[str], delimiter: str) -> None:
+        self.block, self.names, self.delimiter = block, names, delimiter
+        self._odd: list[list[str]] = []
+        self._odd_lines: dict[int, bytes] = {}  # index in the block -> the record's own bytes
+
+    def take_odd(self, cells: list[str], number: int, lines: bytes) -> None:
+        """One record that began at line `number` of the block."""
+        self._odd.append(cells)
+        self._odd_lines[number] = lines
+
+    def take_plain(self, texts: list[str], places: list[int], plain: npt.NDArray[np.bool_]) -> None:
+        """The lines that are plain rows."""
+        schema = dict.fromkeys(self.names, pl.String)
+        self._schema = schema
+        self._frame = pl.DataFrame(schema=schema)
+        if plain.all():
+            self._numbers = places
+        else:
+            texts = [text for text, good in zip(texts, plain.tolist(), strict=True) if good]
+            self._numbers = [number for number, good in zip(places, plain.tolist(), strict=True) if good]
+        if texts:
+            data = "\n".join(texts).replace("\r", "").encode() + b"\n"
+            quote = '"' if b'"' in data else None
+            self._frame = pl.read_csv(
+                data, has_header=False, schema=schema, separator=self.delimiter, quote_char=quote,
+                truncate_ragged_lines=False,
+            )  # fmt: skip
+        assert self._frame.height == len(texts)
+
+    def frame(self) -> tuple[pl.DataFrame, pl.Series, list[bytes]]:
+        """All rows in the order of the file, the line of each, and its own bytes."""
+        lines = self.block.lines
+        if not self._odd:
+            place = pl.Series("place", self._numbers, dtype=pl.Int64) + self.block.first
+            whole = len(self._numbers) == len(lines)
+            return self._frame, place, lines if whole else [lines[number] for number in self._numbers]
+        odd = pl.DataFrame(dict(zip(self.names, zip(*self._odd, strict=True), strict=True)), schema=self._schema)
+        numbers = np.array([*self._numbers, *self._odd_lines], np.int64)
+        order = np.argsort(numbers, kind="stable")
+        frame = pl.concat([self._frame, odd])[order]
+        own = [self._odd_lines.get(number, lines[number]) for number in numbers[order].tolist()]
+        return frame, pl.Series("place", numbers[order]) + self.block.first, own
 
 
-def _marked(row: list[str]) -> Iterator[tuple[str, bool]]:
-    last = len(row) - 1
-    return ((cell, place == last) for place, cell in enumerate(row))
+def _read_odd(
+    texts: list[str], places: list[int], odd: list[int], plain: npt.NDArray[np.bool_], rows: _Rows, sheet: Sheet,
+    name: str,
+) -> None:  # fmt: skip
+    """Records that begin at odd lines; lines within one are no rows of their own.
+
+    A record that a stray quote would stretch is refused alone, its first line only.
+    """
+    done = 0
+    for start in odd:
+        if start < done:
+            continue
+        cells, used = _one_record(texts, start, rows.delimiter)
+        number = places[start]
+        if cells is not None and len(cells) == len(rows.names):
+            own = b"\n".join(rows.block.lines[number : places[start + used - 1] + 1])
+            rows.take_odd(cells, number, own)
+            done = start + used
+            plain[start:done] = False
+        else:
+            found = len(cells) if cells is not None and used == 1 else texts[start].count(rows.delimiter) + 1
+            line = rows.block.lines[number]
+            sheet.failed.append(_misshapen(line, name, rows.block.first + number, found, len(rows.names)))
 
 
-class _StrayQuote(Exception):
-    """A row of another number of cells than the header's."""
-
-    def __init__(self, cells: int) -> None:
-        super().__init__(cells)
-        self.cells = cells
+def _one_record(texts: list[str], start: int, delimiter: str) -> tuple[list[str] | None, int]:
+    """The cells of the record that begins here and how many lines it takes; None where there is none."""
+    reader = csv.reader((text + "\n" for text in texts[start : start + _SPAN]), delimiter=delimiter)
+    try:
+        cells = next(reader)
+    except (StopIteration, csv.Error):
+        return None, 1
+    return [*cells[:-1], cells[-1].rstrip("\r\n")], reader.line_num
 
 
 def _misshapen(line: bytes, name: str, place: int, cells: int, wanted: int) -> Reject:

@@ -8,10 +8,10 @@ default, an unreadable date or balance nothing: each is a warning under its fiel
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 import polars as pl
@@ -19,11 +19,13 @@ import polars as pl
 from aml.domain.money import Defect
 from aml.domain.transaction import CANONICAL, DEFAULTS, ENDS, WORDS, Channel, Instrument, RejectCode, words
 from aml.feed.amounts import minor_column
-from aml.feed.fields import FIELDS, REQUIRED, Kind, encode
+from aml.feed.extra import extra_column
+from aml.feed.fields import FIELDS, REQUIRED, Kind
 from aml.feed.mapping import PLAIN, Mapping
 from aml.feed.ndjson import banks_of_text
 from aml.feed.rates import Rates, convert, currencies
 from aml.feed.raw import Chunk, Raw, Reject, Verdicts, quoted
+from aml.feed.texts import by_value, cleaned, coded
 from aml.feed.times import DAY, read_dates, read_instants
 
 YEAR_1990: Final = 631_152_000_000_000
@@ -37,7 +39,7 @@ _AMOUNT_CODES: Final = {
     Defect.TOO_LARGE: RejectCode.AMOUNT_TOO_LARGE,
     Defect.DECIMALS: RejectCode.AMOUNT_DECIMALS,
 }
-_decode: Final = msgspec.json.Decoder().decode
+_COUNTRY: Final = re.compile("[A-Z]{2}")
 Mask = npt.NDArray[np.bool_]
 
 
@@ -71,7 +73,7 @@ class _Judge:
         self.raw, self.terms = raw, terms
         self.verdicts: Verdicts = raw.verdicts
         self.rows = raw.place.len()
-        self.frame = _texts_cleaned(raw.frame, self.rows)
+        self.frame = cleaned(raw.frame)
         self.columns: dict[str, pl.Series] = {}
 
     def transactions(self) -> pl.DataFrame:
@@ -107,11 +109,10 @@ class _Judge:
             self.columns[name] = self._get(name).fill_null(default)
 
     def _country(self, name: str, values: pl.Series) -> pl.Series:
-        upper = values.str.to_uppercase()
-        odd = ~upper.str.contains("^[A-Z]{2}$").fill_null(True)
-        for row in odd.arg_true():
+        codes = by_value(values, lambda text: text.upper() if _COUNTRY.fullmatch(text.upper()) else None)
+        for row in (codes.is_null() & values.is_not_null()).arg_true():
             self.verdicts.warn(row, name, values[row])
-        return upper.set(odd, None)
+        return codes
 
     def _flags(self) -> None:
         for name, kind in FIELDS.items():
@@ -137,7 +138,7 @@ class _Judge:
             if name not in self.frame.columns:
                 continue
             values = self.frame.get_column(name)
-            read = values.str.to_lowercase().cast(pl.Enum(words(enum)), strict=False).to_physical().cast(pl.UInt8)
+            read = coded(values, {word: code for code, word in enumerate(words(enum))})
             bad = read.is_null() & values.is_not_null()
             if bad.any():
                 what = f"is none of {', '.join(words(enum))}"
@@ -186,13 +187,14 @@ class _Judge:
         values = self._get(name)
         if name not in self.frame.columns:
             return values
-        upper = values.str.to_uppercase()
-        unknown = upper.is_not_null() & ~upper.is_in(list(currencies())).fill_null(True)
+        known = currencies()
+        upper = by_value(values, lambda text: text.upper() if text.upper() in known else None)
+        unknown = upper.is_null() & values.is_not_null()
         told = "is no currency: write an ISO 4217 code or add it to streams/currencies.csv"
         self.verdicts.reject_where(
             self._judged(unknown), RejectCode.UNKNOWN_CURRENCY, lambda row: f"{name}: {quoted(values[row])} {told}"
         )
-        self.columns[name] = upper = upper.set(unknown, None)
+        self.columns[name] = upper
         return upper
 
     def _parties(self) -> None:
@@ -280,9 +282,6 @@ class _Judge:
         if "transaction_code" not in self.frame.columns:
             return
         values, codes = self.frame.get_column("transaction_code"), self.terms.mapping.codes
-        for row, code in enumerate(values.to_list()):
-            if code is not None:
-                self.raw.extra.setdefault(row, {})["transaction_code"] = code
         if not codes:
             return
         for name in sorted({name for meaning in codes.values() for name in meaning}):
@@ -295,14 +294,15 @@ class _Judge:
         self.verdicts.warnings.update(["transaction_code"] * int(unknown.sum()))
 
     def _extra(self) -> None:
-        whole = self.raw.extra
+        sparse = self.raw.extra
         for row, fields in self.verdicts.kept.items():
-            whole.setdefault(row, {}).update({name: _simple(value) for name, value in fields.items()})
-        if whole:
-            texts: list[str | None] = [None] * self.rows
-            for row, fields in whole.items():
-                texts[row] = encode(fields).decode()
-            self.columns["extra"] = pl.Series("extra", texts, dtype=pl.String)
+            sparse.setdefault(row, {}).update(fields)
+        beside = self.raw.beside
+        if "transaction_code" in self.frame.columns:
+            beside = beside.with_columns(self.frame.get_column("transaction_code"))
+        column = extra_column(beside, sparse, self.rows)
+        if column is not None:
+            self.columns["extra"] = column
 
     def _frame(self) -> pl.DataFrame:
         self.columns["place"] = self.raw.place
@@ -323,16 +323,6 @@ class _Judge:
         return frame.filter(pl.Series(keep))
 
 
-def _texts_cleaned(frame: pl.DataFrame, rows: int) -> pl.DataFrame:
-    """Texts without blanks around them; an empty one is absent."""
-    cleaned = []
-    for name, kind in frame.schema.items():
-        if kind == pl.String:
-            text = pl.col(name).str.strip_chars()
-            cleaned.append(pl.when(text != "").then(text).alias(name))
-    return frame.with_columns(cleaned) if cleaned else frame
-
-
 def _wanted(kind: Kind) -> str:
     return "true or false" if kind is Kind.FLAG else "a whole number in range"
 
@@ -349,8 +339,3 @@ def _places(currency: pl.Series) -> npt.NDArray[np.int8]:
 def _hint(value: Any, defect: Defect) -> str:
     commas = defect is Defect.NOT_DECIMAL and isinstance(value, str) and "," in value
     return ": set decimal or thousands in a mapping" if commas else ""
-
-
-def _simple(value: Any) -> Any:
-    """A value that JSON can hold."""
-    return value if isinstance(value, str | int | float | bool | list | dict | None) else str(value)

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from aml.domain.errors import AmlError
 
+from aml.domain.errors import AmlError
 from aml.learn.features import NAMES
 from aml.learn.fingerprint import Fingerprint
 from aml.learn.spec import SEAL, Spec, read_spec

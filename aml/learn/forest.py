@@ -8,16 +8,14 @@ Source of the score: Liu, Ting and Zhou, "Isolation Forest", ICDM 2008; higher i
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from aml.engine.tables import jit
 from aml.learn.features import F32, F64
-
-ABREAST: Final = 8  # legs that walk a tree together, so that their loads overlap
-BLOCK: Final = 512  # legs that pass one tree before the next: the tree stays in the nearest cache
+from aml.learn.tails import ABREAST, BLOCK
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,16 +9,16 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from aml.domain.errors import AmlError
 
+from aml.domain.errors import AmlError
 from aml.engine.tables import jit
 from aml.learn.blend import Blend, Joint, fit_blend
 from aml.learn.bundle import Bundle, load_bundle
 from aml.learn.features import F64, I64, Legs
-from aml.learn.forest import BLOCK, Forest, walk_block
+from aml.learn.forest import Forest, walk_block
 from aml.learn.rank import RankTable
 from aml.learn.spec import ModelKind
-from aml.learn.tails import UNRANKED, WIDTH, TailTable, first_not_below
+from aml.learn.tails import BLOCK, WIDTH, TailTable, next_block, tails_block
 
 LAST: Final = 0.0  # raw score of card payments: below every other
 
@@ -143,27 +143,20 @@ def _surprises(raw: F64, ranks: tuple[RankTable, ...]) -> F64:
 def score_into(x: Any, group: Any, start: Any, knots: Any, tail: Any, feature: Any, threshold: Any, path: Any,
                usual: float, raw: Any) -> None:
     """Fill raw[n, models] of ranked legs, a block at a time: tails, their sum, then the walk through each tree."""
-    buffer = np.zeros((BLOCK, WIDTH), np.float32)
     where = np.zeros(BLOCK, np.int64)
+    block = np.zeros((BLOCK, WIDTH), np.float32)
     depth = np.zeros(BLOCK, np.float64)
-    n = group.size
     i = 0
-    while i < n:
-        filled = 0
-        while i < n and filled < BLOCK:
-            g = group[i]
-            if g != UNRANKED:
-                where[filled] = i
-                total = 0.0
-                for j in range(WIDTH):
-                    t = tail[first_not_below(knots, start[g, j, 0], start[g, j, 1], np.float32(x[i, j]))]
-                    buffer[filled, j] = t
-                    total += t
-                raw[i, 0] = total
-                filled += 1
-            i += 1
+    while i < group.size:
+        i, filled = next_block(group, i, where)
+        tails_block(x, group, where, filled, start, knots, tail, block)
+        for k in range(filled):
+            total = 0.0
+            for j in range(WIDTH):
+                total += block[k, j]
+            raw[where[k], 0] = total
         if raw.shape[1] > 1:
             depth[:filled] = 0.0
-            walk_block(buffer, feature, threshold, path, 0, filled, depth)
+            walk_block(block, feature, threshold, path, 0, filled, depth)
             for k in range(filled):
                 raw[where[k], 1] = 2.0 ** (-depth[k] / usual)

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from aml.learn.evaluate import SMALL_ATTEMPT, top
+from aml.learn.evaluate import SMALL_ATTEMPT, Ranking, top
 
 HOUR: Final = 3_600_000_000
 MONTH: Final = 365.25 / 12 * 24 * HOUR
@@ -19,39 +19,57 @@ MODEL_BUDGET: Final = 0.005
 
 @dataclass(frozen=True, slots=True)
 class Raised:
-    """An alert as evaluation sees it: crossed_at in UTC µs, transactions: ids its findings rest on."""
+    """An alert as evaluation sees it.
+
+    crossed_at: UTC µs, by the rules where they opened it; transactions: ids its findings rest on; by_rules: those that
+    rules' findings rest on, none where models alone opened it (None: all); kind: of the subject, "" unknown.
+    """
 
     alert_id: str
     crossed_at: int
     transactions: tuple[str, ...]
+    by_rules: tuple[str, ...] | None = None
+    kind: str = ""
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """What rules named."""
+        return self.transactions if self.by_rules is None else self.by_rules
 
 
 @dataclass(frozen=True, slots=True)
 class Planted:
-    """A row of the truth: executed_at in UTC µs."""
+    """A row of the truth: executed_at in UTC µs, None where the truth does not say; shape_rows: how many rows the
+    attempt's shape has, 0 where the truth does not say (then all its rows)."""
 
     transaction_id: str
     typology: str
     attempt: str
-    executed_at: int
+    executed_at: int | None
+    shape_rows: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Population:
+    """Customers with a movement, by kind, over a span in µs: what alerts are counted against."""
+
+    customers: Mapping[str, int]
+    span: int
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One attempt. alerts: ids that name a transaction of it; hours: from its first row to the earliest of them, None
-    if there is none; in_top: a row of it stands in the models' top 0.5 %, None where no scores were given."""
+    """One attempt. rows: of its shape; found: a rule's finding in an alert names a row of it; alerts: all that do,
+    those opened by models alone too; hours: from its first row to the earliest alert by rules, None if there is none;
+    in_top: a row of it stands in the models' top 0.5 %, None where no scores were given."""
 
     attempt: str
     typology: str
     rows: int
+    found: bool
     alerts: tuple[str, ...]
     hours: float | None
     in_top: bool | None
-
-    @property
-    def found(self) -> bool:
-        """Alerted by the rules."""
-        return bool(self.alerts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,36 +86,39 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Alerts, those that name no planted transaction, and these per 1,000 customers and month, also in hours."""
+    """Alerts on customers of one kind ("": all), those that name no planted transaction, and these per 1,000 customers
+    and month, also in hours; None where the number of customers is not known."""
 
     alerts: int
     on_none: int
     per_1000_customers_month: float | None
     hours_per_1000_customers_month: float | None
+    kind: str = ""
+    customers: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """All of an evaluation; small: attempts of one or two rows, which have no shape to find."""
+    """All of an evaluation; small: attempts of one or two rows, which have no shape to find; kinds: the cost by kind of
+    customer, where that is known; ranking: how the models' scores alone rank, where scores were given."""
 
     attempts: tuple[Attempt, ...]
     typologies: tuple[Tally, ...]
     whole: Tally
     small: Tally
     cost: Cost
+    kinds: tuple[Cost, ...] = ()
+    ranking: Ranking | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Plain dictionaries, for `--json`."""
         return asdict(self)
 
 
-def judge(alerts: Sequence[Raised], truth: Iterable[Planted], customers: int, span: int,
-          top_ids: frozenset[str] | None = None) -> Outcome:
-    """Match alerts with the truth.
-
-    customers: how many had a transaction; span: µs from the first to the last; top_ids: what `top_transactions` gave.
-    """
-    planted = sorted(truth, key=lambda p: (p.executed_at, p.transaction_id))
+def judge(alerts: Sequence[Raised], truth: Iterable[Planted], population: Population,
+          top_ids: frozenset[str] | None = None, ranking: Ranking | None = None) -> Outcome:
+    """Match alerts with the truth; top_ids: what `top_transactions` gave."""
+    planted = sorted(truth, key=lambda p: (p.executed_at or 0, p.transaction_id))
     by_transaction: dict[str, list[Raised]] = {}
     for alert in alerts:
         for transaction in alert.transactions:
@@ -108,13 +129,17 @@ def judge(alerts: Sequence[Raised], truth: Iterable[Planted], customers: int, sp
     attempts = tuple(_attempt(groups[key], by_transaction, top_ids) for key in sorted(groups))
     large = [a for a in attempts if a.rows > SMALL_ATTEMPT]
     laundering = {row.transaction_id for row in planted}
-    on_none = sum(laundering.isdisjoint(a.transactions) for a in alerts)
     return Outcome(
         attempts,
         tuple(_tally(t, [a for a in large if a.typology == t]) for t in sorted({a.typology for a in large})),
         _tally("all", large),
         _tally(f"1-{SMALL_ATTEMPT} rows", [a for a in attempts if a.rows <= SMALL_ATTEMPT]),
-        _cost(len(alerts), on_none, customers, span),
+        _cost("", alerts, laundering, sum(population.customers.values()), population.span),
+        tuple(
+            _cost(kind, [a for a in alerts if a.kind == kind], laundering, number, population.span)
+            for kind, number in population.customers.items()
+        ),
+        ranking,
     )
 
 
@@ -126,13 +151,16 @@ def top_transactions(ids: Sequence[str], anomaly: np.ndarray[Any, np.dtype[np.fl
 
 def _attempt(rows: list[Planted], by_transaction: Mapping[str, list[Raised]],
              top_ids: frozenset[str] | None) -> Attempt:
+    ids = {row.transaction_id for row in rows}
     raised = {a.alert_id: a for row in rows for a in by_transaction.get(row.transaction_id, ())}
-    first = min((a.crossed_at for a in raised.values()), default=None)
+    by_rules = [a for a in raised.values() if not ids.isdisjoint(a.named)]
+    first = min((a.crossed_at for a in by_rules), default=None)
+    begun = min((row.executed_at for row in rows if row.executed_at is not None), default=None)
     # An alert may have been crossed by older evidence of the same subject: then the attempt met an open alert at once.
-    hours = None if first is None else max(0.0, (first - rows[0].executed_at) / HOUR)
+    hours = None if first is None or begun is None else max(0.0, (first - begun) / HOUR)
     return Attempt(
-        rows[0].attempt, rows[0].typology, len(rows), tuple(sorted(raised)), hours,
-        None if top_ids is None else any(row.transaction_id in top_ids for row in rows),
+        rows[0].attempt, rows[0].typology, rows[0].shape_rows or len(rows), bool(by_rules), tuple(sorted(raised)),
+        hours, None if top_ids is None else any(row.transaction_id in top_ids for row in rows),
     )
 
 
@@ -147,8 +175,9 @@ def _tally(name: str, attempts: list[Attempt]) -> Tally:
     )
 
 
-def _cost(alerts: int, on_none: int, customers: int, span: int) -> Cost:
+def _cost(kind: str, alerts: Sequence[Raised], laundering: set[str], customers: int, span: int) -> Cost:
+    on_none = sum(laundering.isdisjoint(a.transactions) for a in alerts)
     if customers <= 0 or span <= 0:
-        return Cost(alerts, on_none, None, None)
+        return Cost(len(alerts), on_none, None, None, kind, customers)
     rate = on_none / (customers / 1000) / (span / MONTH)
-    return Cost(alerts, on_none, rate, rate * MINUTES_PER_ALERT / 60)
+    return Cost(len(alerts), on_none, rate, rate * MINUTES_PER_ALERT / 60, kind, customers)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from aml.domain.errors import AmlError
-
 from aml.learn.features import NAMES
 
 SEAL: Final = "\n[artefact]\n"  # what follows is written by training and covers what precedes

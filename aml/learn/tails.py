@@ -19,6 +19,8 @@ from aml.learn.peers import CELLS, cells, ranked
 WIDTH: Final = len(FEATURES)
 ALL: Final = 0  # the group of all peers; UNRANKED legs have none
 UNRANKED: Final = -1
+ABREAST: Final = 8  # legs searched for, or walking a tree, together, so that their loads overlap
+BLOCK: Final = 512  # legs that pass one table or tree before the next: it stays in the nearest cache
 I32 = npt.NDArray[np.int32]
 
 
@@ -48,21 +50,56 @@ def tails(table: TailTable, legs: Legs) -> F32:
 @jit
 def tails_into(x: Any, group: Any, start: Any, knots: Any, tail: Any, out: Any) -> None:
     """Fill out[n, 18]; rows of unranked legs are left as they are."""
-    for i in range(group.size):
-        if group[i] >= 0:
-            for j in range(x.shape[1]):
-                at, n = start[group[i], j]
-                out[i, j] = tail[first_not_below(knots, at, n, np.float32(x[i, j]))]
+    where = np.zeros(BLOCK, np.int64)
+    block = np.zeros((BLOCK, WIDTH), np.float32)
+    i = 0
+    while i < group.size:
+        i, filled = next_block(group, i, where)
+        tails_block(x, group, where, filled, start, knots, tail, block)
+        for k in range(filled):
+            out[where[k]] = block[k]
 
 
 @jit
-def first_not_below(knots: Any, at: int, n: int, value: Any) -> int:
-    """Index of the first of n sorted knots from `at` that is ≥ value (a search without branches); NaN counts as low."""
-    while n > 1:
-        half = n >> 1
-        at = at + half if knots[at + half - 1] < value else at
-        n -= half
-    return at
+def next_block(group: Any, i: int, where: Any) -> tuple[int, int]:
+    """Fill where[] with the next ranked legs from i on; returns where to go on, and how many there are.
+
+    What is left of the last eight repeats the last leg, so that eight can always be searched for together.
+    """
+    filled = 0
+    while i < group.size and filled < where.size:
+        if group[i] != UNRANKED:
+            where[filled] = i
+            filled += 1
+        i += 1
+    for k in range(filled, min(where.size, filled + ABREAST)):
+        where[k] = where[filled - 1] if filled > 0 else 0
+    return i, filled
+
+
+@jit
+def tails_block(x: Any, group: Any, where: Any, filled: int, start: Any, knots: Any, tail: Any, out: Any) -> None:
+    """Tails of the legs where[0:filled], out[filled, 18]: feature by feature, eight searches side by side.
+
+    Each finds the first of the feature's sorted knots that is ≥ the value, without a branch; NaN counts as low.
+    """
+    at, left, value = np.zeros(ABREAST, np.int32), np.zeros(ABREAST, np.int32), np.zeros(ABREAST, np.float32)
+    for j in range(WIDTH):
+        for k in range(0, filled, ABREAST):
+            most = 0
+            for a in range(ABREAST):
+                i = where[k + a]
+                at[a], left[a], value[a] = start[group[i], j, 0], start[group[i], j, 1], np.float32(x[i, j])
+                most = max(most, left[a])
+            while most > 1:
+                most -= most >> 1
+                for a in range(ABREAST):
+                    half = left[a] >> 1
+                    # With one knot left half is 0, and the knot before it does not count.
+                    at[a] += half if knots[at[a] + half - 1] < value[a] and half > 0 else 0
+                    left[a] -= half
+            for a in range(ABREAST):
+                out[k + a, j] = tail[at[a]]
 
 
 def fit_tails(legs: Legs, most_values: int, least_rows: int, cap: float, step: float) -> TailTable:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-from aml.domain.errors import AmlError
 
+from aml.domain.errors import AmlError
 from aml.learn.blend import fit_joint
 from aml.learn.bundle import Bundle, make_bundle
 from aml.learn.features import F64, I64, Legs
@@ -19,20 +17,9 @@ from aml.learn.grow import fit_forest
 from aml.learn.infer import raw_scores, transaction_sums
 from aml.learn.peers import ranked
 from aml.learn.rank import RankTable, fit_ranks
+from aml.learn.sample import U64, Sample, sample
 from aml.learn.spec import Fit, ModelKind, Spec
 from aml.learn.tails import TailTable, fit_tails, tails
-
-U64 = npt.NDArray[np.uint64]
-LEAST_LEGS = 1_000
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """Legs to learn from in sampling order, `transaction` numbered from 0 upwards, and their times in UTC µs."""
-
-    legs: Legs
-    t: I64
-    transactions: int
 
 
 def train(legs: Legs, t: I64, key: U64, specs: Mapping[str, Spec], data: str) -> list[Bundle]:
@@ -42,10 +29,20 @@ def train(legs: Legs, t: I64, key: U64, specs: Mapping[str, Spec], data: str) ->
     data, for the fingerprint. The same legs give the same bundles, in whatever order they come.
     Raises AmlError where there are too few legs.
     """
+    return train_on(sample(legs, t, key, tails_spec(specs).fit), specs, data)
+
+
+def tails_spec(specs: Mapping[str, Spec]) -> Spec:
+    """The model whose tails the others are built on; its `fit` says what to sample."""
     first = next((s for s in specs.values() if s.kind is ModelKind.PEER_TAILS), None)
     if first is None:
         raise AmlError("training needs a model of kind peer-tails: the forest is grown on its tails")
-    drawn = sample(legs, t, key, first.fit)
+    return first
+
+
+def train_on(drawn: Sample, specs: Mapping[str, Spec], data: str) -> list[Bundle]:
+    """Train every model in `specs` on a sample already drawn; see `train`."""
+    first = tails_spec(specs)
     table = fit_tails(drawn.legs, first.fit.values, first.fit.group, first.fit.cap, first.fit.step)
     fingerprint = take_fingerprint(data, drawn.legs, drawn.t)
     others = [s for s in specs.values() if s.kind is ModelKind.ISOLATION_FOREST]
@@ -65,36 +62,6 @@ def train(legs: Legs, t: I64, key: U64, specs: Mapping[str, Spec], data: str) ->
         "joint_transaction": sum_joint.surprise, "joint_transaction_rows": sum_joint.weight,
     }
     return [base, make_bundle(others[0], fingerprint, arrays, {base.spec.id: base.sha256})]
-
-
-def sample(legs: Legs, t: I64, key: U64, fit: Fit) -> Sample:
-    """Whole transactions after the cold start, by a fixed hash of their key, up to fit.rows legs."""
-    if t.size == 0 or int(legs.scored.sum()) < LEAST_LEGS:
-        raise AmlError(f"too little history to train on: {int(legs.scored.sum())} legs, {LEAST_LEGS:,} are needed")
-    start = int(np.quantile(t, fit.cold_start, method="lower"))
-    rows = np.flatnonzero(legs.scored & (t >= start))
-    spread = scatter(key[rows])
-    order = rows[np.lexsort((legs.direction[rows], t[rows], spread))]
-    if order.size > fit.rows:
-        cut = fit.rows
-        while cut > 0 and key[order[cut]] == key[order[cut - 1]]:
-            cut -= 1
-        order = order[:cut]
-    keys = key[order]
-    number = np.cumsum(np.append(False, keys[1:] != keys[:-1]))
-    kept = legs.take(order)
-    kept = Legs(kept.x, kept.direction, kept.instrument, kept.sender, kept.receiver, kept.scored, number)
-    if not ranked(kept).any():
-        raise AmlError("nothing to train on: every leg is a card payment, and those rank last")
-    return Sample(kept, t[order], int(number[-1]) + 1)
-
-
-def scatter(key: U64) -> U64:
-    """A fixed hash of keys (the finaliser of SplitMix64), for sampling alone."""
-    z = key.astype(np.uint64)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return np.asarray(z ^ (z >> np.uint64(31)))
 
 
 def grow(drawn: Sample, table: TailTable, fit: Fit) -> Forest:

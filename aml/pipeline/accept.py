@@ -34,7 +34,9 @@ CODES: Final = {Outcome.CONFLICT: "conflict", Outcome.TOO_LATE: "too_late"}
 class Calendar(Protocol):
     """The institution's days, by its profile."""
 
-    country: str
+    @property
+    def country(self) -> str:
+        """ISO 3166 code of the institution's own country."""
 
     def local_day(self, at: I64) -> I32:
         """Local calendar day (days since 1970-01-01) of instants in UTC µs."""

@@ -49,6 +49,7 @@ class ScoringConfig:
     others_divisor: int
     model_cap_percent: int
     opening_quantile: float
+    supporting_quantile: float
     model_weights: Mapping[str, int]
     default_queue: str
     routes: tuple[Route, ...]
@@ -116,7 +117,8 @@ class _Reader:
             half=self._int(self._section("link"), "half", "link"),
             others_divisor=self._int(self._section("family"), "others_divisor", "family"),
             model_cap_percent=self._int(self._section("model"), "cap_percent", "model"),
-            opening_quantile=self._quantile(),
+            opening_quantile=self._quantile("opening_quantile"),
+            supporting_quantile=self._quantile("supporting_quantile"),
             model_weights=self._weights(),
             default_queue=self._text(self._section("queues"), "default", "queues"),
             routes=self._routes(),
@@ -134,7 +136,7 @@ class _Reader:
             "bands": {b.value for b in Band},
             "link": {"half"},
             "family": {"others_divisor"},
-            "model": {"cap_percent", "opening_quantile", "weights"},
+            "model": {"cap_percent", "opening_quantile", "supporting_quantile", "weights"},
             "queues": {"default", "routes"},
         }
         for section, keys in known.items():
@@ -144,6 +146,8 @@ class _Reader:
         bounds = [config.bands[band] for band in Band]
         if bounds != sorted(set(bounds)) or bounds[0] != 0:
             raise self._error("bands", "bounds must begin at 0 and rise from low to critical")
+        if config.supporting_quantile < config.opening_quantile:
+            raise self._error("model.supporting_quantile", "must not be below opening_quantile")
         points = [config.severity_points[severity] for severity in Severity]
         if points != sorted(points):
             raise self._error("severity", "points must not fall from informational to critical")
@@ -181,10 +185,10 @@ class _Reader:
             raise self._error(f"{section}.{key}", "must be a text")
         return value
 
-    def _quantile(self) -> float:
-        value = self._section("model").get("opening_quantile")
+    def _quantile(self, key: str) -> float:
+        value = self._section("model").get(key)
         if not isinstance(value, float) or not 0 < value < 1:
-            raise self._error("model.opening_quantile", "must lie between 0 and 1, as in 0.00001")
+            raise self._error(f"model.{key}", "must lie between 0 and 1, as in 0.00001")
         return value
 
     def _weights(self) -> dict[str, int]:

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 
 from sqlalchemy import URL, Connection, Engine, insert, select, update
 
-from aml.domain.errors import AmlError
+from aml.domain.errors import StoreError
 from aml.store import runlock, schema
 from aml.store.engine import READ_ONLY, make_engine, parse_url, sqlite_file, use_write_ahead_log
 from aml.store.failures import translated
@@ -40,7 +40,7 @@ class Database:
     def begin(self) -> Iterator[UnitOfWork]:
         """One transaction: all of it is committed at the end, nothing if the block raises.
 
-        Raises AmlError where the database refuses for a cause that a user can mend.
+        Raises StoreError where the database refuses for a cause that a user can mend.
         """
         with translated(self.name), self.engine.begin() as connection:
             yield UnitOfWork(connection, self.clock())
@@ -58,7 +58,7 @@ class Database:
     def lock_run(self) -> Iterator[None]:
         """Be the only run on this database.
 
-        Raises AmlError that names the run which is going on, or says that the database cannot be written.
+        Raises StoreError that names the run which is going on, or says that the database cannot be written.
         """
         with translated(self.name), self._run_lock():
             # A database that cannot be written is said before any work, not after it.
@@ -82,7 +82,7 @@ class Database:
 def open_database(url: str, *, create: bool = True, clock: Callable[[], int] = wall_clock) -> Database:
     """Open the database at `url` (sqlite:///FILE or postgresql://…), bringing its tables up to this version.
 
-    Without `create` a database that is not there is an error. Raises AmlError, in one line, for a folder that is
+    Without `create` a database that is not there is an error. Raises StoreError, in one line, for a folder that is
     missing, a server that cannot be reached, a database of a newer version or of another program, or a read-only one
     that would have to be changed.
     """
@@ -103,9 +103,9 @@ def _check_file(url: URL, create: bool) -> None:
     if file is None:
         return
     if not file.parent.is_dir():
-        raise AmlError(f"database {file}: the folder {file.parent} does not exist: create it, or give another --db")
+        raise StoreError(f"database {file}: the folder {file.parent} does not exist: create it, or give another --db")
     if not create and not file.exists():
-        raise AmlError(f"database {file} does not exist: make it with `aml run FEED`, or give another --db")
+        raise StoreError(f"database {file} does not exist: make it with `aml run FEED`, or give another --db")
 
 
 def _prepared(engine: Engine, name: str, create: bool) -> str:
@@ -115,7 +115,7 @@ def _prepared(engine: Engine, name: str, create: bool) -> str:
         if found == schema.REVISIONS[-1]:
             return _database_id(connection)
     if found is None and not create:
-        raise AmlError(f"database {name} is empty: fill it with `aml run FEED`, or give another --db")
+        raise StoreError(f"database {name} is empty: fill it with `aml run FEED`, or give another --db")
     if found is None:
         with engine.connect() as connection:
             use_write_ahead_log(connection)

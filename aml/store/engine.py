@@ -9,7 +9,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import StaticPool
 
-from aml.domain.errors import AmlError
+from aml.domain.errors import StoreError
 
 READ_ONLY = "aml_read_only"
 BUSY_SECONDS = 30
@@ -18,18 +18,19 @@ BUSY_SECONDS = 30
 def parse_url(url: str) -> URL:
     """The URL as SQLAlchemy's, PostgreSQL's always through psycopg 3.
 
-    Raises AmlError for what is no SQLite or PostgreSQL URL.
+    Raises StoreError for what is no SQLite or PostgreSQL URL.
     """
     try:
         parsed = make_url(url)
     except ArgumentError as error:
-        raise AmlError(f"--db {url!r} is not a database URL: write sqlite:///FILE or postgresql://HOST/NAME") from error
+        told = "is not a database URL: write sqlite:///FILE or postgresql://HOST/NAME"
+        raise StoreError(f"--db {url!r} {told}") from error
     backend = parsed.get_backend_name()
     if backend in ("postgresql", "postgres"):
         return parsed.set(drivername="postgresql+psycopg")
     if backend == "sqlite":
         return parsed.set(drivername="sqlite")
-    raise AmlError(f"--db: {backend} is not supported: write sqlite:///FILE or postgresql://HOST/NAME")
+    raise StoreError(f"--db: {backend} is not supported: write sqlite:///FILE or postgresql://HOST/NAME")
 
 
 def sqlite_file(url: URL) -> Path | None:

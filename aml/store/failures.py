@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError
 
-from aml.domain.errors import AmlError
+from aml.domain.errors import StoreError
 
 # What drivers say -> what to tell the user; the first that fits.
 _MENDS = (
@@ -29,19 +29,19 @@ _MENDS = (
 
 @contextmanager
 def translated(name: str) -> Iterator[None]:
-    """Raise AmlError for a known complaint of the driver about the database `name`; others pass unchanged."""
+    """Raise StoreError for a known complaint of the driver about the database `name`; others pass unchanged."""
     try:
         yield
     except DBAPIError as error:
         raise failure(name, error) from error
 
 
-def failure(name: str, error: DBAPIError) -> AmlError | DBAPIError:
+def failure(name: str, error: DBAPIError) -> StoreError | DBAPIError:
     """What to raise for `error`: one clear line where the cause is the user's to mend, else the error itself."""
     said = str(error.orig).strip()
     # What a statement or its values did wrong is our own defect, whatever words the data bring into the message.
     ours = isinstance(error, IntegrityError | DataError | ProgrammingError) and "permission denied" not in said.lower()
     for sign, mend in () if ours else _MENDS:
         if sign in said.lower():
-            return AmlError(f"database {name}: {mend} ({said.splitlines()[0]})")
+            return StoreError(f"database {name}: {mend} ({said.splitlines()[0]})")
     return error

@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import Engine, text
 
-from aml.domain.errors import AmlError
+from aml.domain.errors import StoreError
 
 _RUN_LOCK = 0x616D6C02
 # PostgreSQL cuts application names at 63 bytes.
@@ -25,13 +25,13 @@ _NAME_BYTES = 63
 def file_lock(database: Path) -> Iterator[None]:
     """Hold the operating system's lock on `<database>.lock`; it ends with the process, whatever ends that.
 
-    Raises AmlError that names the process, host and start of the run that holds it.
+    Raises StoreError that names the process, host and start of the run that holds it.
     """
     path = database.with_name(database.name + ".lock")
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
-        raise AmlError(f"{path}: {error.strerror}: make the database's folder writable") from error
+        raise StoreError(f"{path}: {error.strerror}: make the database's folder writable") from error
     try:
         _take(descriptor, path, database)
         yield
@@ -49,7 +49,7 @@ def _take(descriptor: int, path: Path, database: Path) -> None:
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, json.dumps(holder).encode(), 0)
     except OSError as error:
-        raise AmlError(f"{path}: {error.strerror}: free some space and run again") from error
+        raise StoreError(f"{path}: {error.strerror}: free some space and run again") from error
 
 
 def _holder(path: Path) -> str:
@@ -65,7 +65,7 @@ def _holder(path: Path) -> str:
 def server_lock(engine: Engine, name: str) -> Iterator[None]:
     """Hold PostgreSQL's advisory lock on a session of its own; it ends with that session.
 
-    Raises AmlError that names the process, host and start of the run that holds it.
+    Raises StoreError that names the process, host and start of the run that holds it.
     """
     holder = f"aml run pid {os.getpid()} on {socket.gethostname()}".encode()[:_NAME_BYTES].decode(errors="ignore")
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
@@ -94,8 +94,8 @@ def _server_holder(row: Any) -> str:
     return f"{name.removeprefix('aml run ')} since {since.astimezone(dt.UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
-def _refusal(database: str, holder: str) -> AmlError:
-    return AmlError(f"database {database}: a run is going on ({holder}): wait for it to end, or stop it")
+def _refusal(database: str, holder: str) -> StoreError:
+    return StoreError(f"database {database}: a run is going on ({holder}): wait for it to end, or stop it")
 
 
 def _now() -> str:

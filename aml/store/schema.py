@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, inspect, text
 
 from aml import content
-from aml.domain.errors import AmlError
+from aml.domain.errors import StoreError
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -21,7 +21,7 @@ _MIGRATION_LOCK = 0x616D6C01
 def migrate(connection: Connection, name: str) -> None:
     """Bring an empty or older database up to date, within the connection's transaction.
 
-    Raises AmlError for a database of a newer version and for one whose tables are not ours.
+    Raises StoreError for a database of a newer version and for one whose tables are not ours.
     """
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
@@ -29,9 +29,9 @@ def migrate(connection: Connection, name: str) -> None:
     if found == REVISIONS[-1]:
         return
     if found is not None and found not in REVISIONS:
-        raise AmlError(f"database {name}: written by a newer version of aml (schema {found}): upgrade aml")
+        raise StoreError(f"database {name}: written by a newer version of aml (schema {found}): upgrade aml")
     if found is None and "findings" in inspect(connection).get_table_names():
-        raise AmlError(f"database {name}: holds tables of another program: give an empty one with --db")
+        raise StoreError(f"database {name}: holds tables of another program: give an empty one with --db")
     # Only here: most openings find nothing to migrate and need not wait for the import.
     from alembic import command
 

@@ -182,11 +182,11 @@ def test_a_bad_row_is_refused_alone(bad, code, tmp_path):
     lines = path.read_bytes().splitlines()
     lines.insert(2, bad)
     path.write_bytes(b"\n".join(lines) + b"\n")
-    (chunk,) = read(path)
-    (reject,) = chunk.rejects
+    (reject,) = rejects(path)
     assert (str(reject.code), reject.place, reject.original) == (code, 3, bad)
-    assert chunk.transactions["transaction_id"].to_list() == ["G0", "G1", "G2"]
-    assert chunk.transactions["place"].to_list() == [2, 4, 5]
+    good = transactions(path)
+    assert good["transaction_id"].to_list() == ["G0", "G1", "G2"]
+    assert good["place"].to_list() == [2, 4, 5]
 
 
 FINE = [

@@ -7,7 +7,9 @@ import pytest
 from sklearn.metrics import average_precision_score
 
 from aml.learn.evaluate import average_precision, evaluate, table, top
-from aml.learn.outcome import HOUR, MONTH, Planted, Raised, judge, top_transactions
+from aml.learn.outcome import HOUR, MONTH, Planted, Population, Raised, judge, top_transactions
+
+NOBODY = Population({}, 0)
 
 
 def test_average_precision_equals_scikit_learns():
@@ -63,7 +65,7 @@ def test_alerts_are_matched_with_attempts():
         Raised("soon", 6 * HOUR, ("a-0", "a-5", "tiny-1")),
         Raised("wrong", 7 * HOUR, ("x", "y")),
     ]
-    found = judge(alerts, truth, customers=2_000, span=round(MONTH / 2), top_ids=frozenset({"b-3"}))
+    found = judge(alerts, truth, Population({"person": 2_000}, round(MONTH / 2)), frozenset({"b-3"}))
     by_name = {a.attempt: a for a in found.attempts}
     assert by_name["a"].alerts == ("late", "soon") and by_name["a"].hours == 6.0 and by_name["a"].in_top is False
     assert by_name["b"].alerts == () and by_name["b"].hours is None and by_name["b"].in_top is True
@@ -76,13 +78,37 @@ def test_alerts_are_matched_with_attempts():
 
 
 def test_an_alert_that_was_open_before_finds_at_once():
-    found = judge([Raised("open", 0, ("a-5",))], planted("a", 5, 6, 7), customers=1, span=1)
+    found = judge([Raised("open", 0, ("a-5",))], planted("a", 5, 6, 7), NOBODY)
     assert found.whole.median_hours == 0.0
     assert found.whole.in_top is None and found.whole.covered is None
 
 
+def test_an_alert_of_models_alone_is_not_found_by_rules():
+    alerts = [Raised("model", 9 * HOUR, ("a-5",), ()), Raised("rule", 20 * HOUR, ("a-5", "b-1"), ("b-1",))]
+    found = judge(alerts, planted("a", 5, 6, 7) + planted("b", 1, 2, 3), NOBODY)
+    assert [(a.found, a.alerts, a.hours) for a in found.attempts] == [
+        (False, ("model", "rule"), None), (True, ("rule",), 19.0)
+    ]
+
+
+def test_the_cost_is_told_by_kind_of_customer():
+    alerts = [Raised("p", 0, ("x",), kind="person"), Raised("b", 0, ("y",), kind="business"),
+              Raised("hit", 0, ("a-1",), kind="business"), Raised("?", 0, ("z",))]
+    found = judge(alerts, planted("a", 1, 2, 3), Population({"person": 1_000, "business": 500}, round(MONTH)))
+    costs = {c.kind: (c.customers, c.alerts, c.on_none) for c in (*found.kinds, found.cost)}
+    assert costs == {"person": (1_000, 1, 1), "business": (500, 2, 1), "": (1_500, 4, 3)}
+    assert found.kinds[1].per_1000_customers_month == pytest.approx(2.0)
+
+
+def test_the_size_of_an_attempt_is_that_of_its_shape():
+    truth = [Planted(f"t{k}", "kept_under", "k", None, shape_rows=2) for k in range(5)]
+    found = judge([Raised("one", 5, ("t0",))], truth, NOBODY)
+    assert (found.small.attempts, found.small.found, found.whole.attempts) == (1, 1, 0)
+    assert found.attempts[0].rows == 2 and found.attempts[0].hours is None
+
+
 def test_nothing_planted_and_nothing_raised_is_no_error():
-    found = judge([], [], customers=0, span=0)
+    found = judge([], [], NOBODY)
     assert found.whole.attempts == 0 and found.cost.per_1000_customers_month is None
     assert found.as_json()["cost"]["alerts"] == 0
 

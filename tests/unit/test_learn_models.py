@@ -9,16 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from aml.domain.errors import AmlError
 
+from aml.domain.errors import AmlError
 from aml.learn.bundle import load_bundle, save_bundle
 from aml.learn.drift import mismatch, shifts
 from aml.learn.features import NAMES, Legs, Unit, readable
 from aml.learn.infer import join_models, load_models, transaction_sums
 from aml.learn.rank import rank
+from aml.learn.sample import sample
 from aml.learn.spec import read_spec, read_specs
 from aml.learn.tails import fit_tails
-from aml.learn.train import sample, train
+from aml.learn.train import train
 from aml.learn.words import drivers, share_below, why
 from tests.learn_factory import CARD, CASH, WIRE, random_legs, specs, times_and_keys
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import datetime
 from typing import Final
-from zoneinfo import ZoneInfo
 
 import numpy as np
 import numpy.typing as npt
+
+from aml.feed.simulate.places import Place
 
 I64 = npt.NDArray[np.int64]
 F64 = npt.NDArray[np.float64]
 Days = npt.NDArray[np.int64]
 
-ZONE: Final = ZoneInfo("America/New_York")
 PAST: Final = 500  # days before the start that still have a date: sleeping accounts moved then
 FUTURE: Final = 62
 
@@ -43,13 +43,13 @@ WORKING: Final = np.array([1.1, 1.0, 1.0, 1.0, 1.15, 0.0, 0.0])
 class Clock:
     """The calendar of one simulation; days are numbered from its start, 0 … days − 1 (negative before)."""
 
-    def __init__(self, start: datetime.date, days: int) -> None:
+    def __init__(self, start: datetime.date, days: int, place: Place) -> None:
         self.start, self.days = start, days
         dates = [start + datetime.timedelta(n) for n in range(-PAST, days + FUTURE)]
-        midnights = [datetime.datetime.combine(date, datetime.time(), ZONE).timestamp() for date in dates]
+        midnights = [datetime.datetime.combine(date, datetime.time(), place.tz).timestamp() for date in dates]
         self._midnight: I64 = np.array(midnights, dtype=np.int64) * 1_000_000
         self._weekday = np.array([date.weekday() for date in dates])
-        working = np.array([_works(date) for date in dates])
+        working = np.array([place.works(date) for date in dates])
         ahead = np.where(working, np.arange(len(dates)), len(dates) - 1)
         self._working, self._next = working, np.minimum.accumulate(ahead[::-1])[::-1] - PAST
         self.months = sorted({(d.year, d.month) for d in dates[PAST : PAST + days]})
@@ -98,16 +98,3 @@ class Clock:
         index = np.tile(np.arange(rows[0].size), len(rows))
         kept = (day >= 0) & (day < self.days)
         return index[kept], day[kept]
-
-
-def _works(date: datetime.date) -> bool:
-    """No weekend and no bank holiday of a fixed rule."""
-    if date.weekday() >= 5:
-        return False
-    if (date.month, date.day) in {(1, 1), (6, 19), (7, 4), (11, 11), (12, 25)}:
-        return False
-    nth = (date.day - 1) // 7 + 1
-    if date.weekday() == 0:
-        last_of_may = date.month == 5 and date.day > 24
-        return not ((date.month, nth) in {(1, 3), (2, 3), (9, 1), (10, 2)} or last_of_may)
-    return not (date.weekday() == 3 and (date.month, nth) == (11, 4))

@@ -102,6 +102,12 @@ def takings(world: World, book: Book, rng: Rng) -> None:
     median = np.minimum(f.turnover[shop] * 0.3 / (4.33 * week), 8_600)
     large = rng.random(shop.size) < 0.02
     median[large] = rng.uniform(11_000, 17_000, int(large.sum()))
+    # Some come twice a day, at noon and before the counter closes, and a few of those carry much.
+    twice = rng.random(shop.size) < 0.12
+    again = np.flatnonzero(twice[index] & (rng.random(index.size) < 0.8))
+    busy = twice & (rng.random(shop.size) < 0.25)
+    median[busy] = rng.uniform(4_500, 6_500, int(busy.sum()))
+    index, day = np.concatenate([index, index[again]]), np.concatenate([day, day[again]])
     machine = rng.random(shop.size) < 0.15
     at_machine = machine[index] & (median[index] < 2_500)
     branch = f.branch[shop[index]]

@@ -13,27 +13,7 @@ from aml.feed.simulate.codes import NONE, Kind
 I32 = npt.NDArray[np.int32]
 
 LONG_AGO: Final = -100_000
-HOME: Final = "US"
-# Where remittances, suppliers and, last, risky corridors lie.
-COUNTRIES: Final = (
-    "US",
-    "CA",
-    "MX",
-    "GB",
-    "DE",
-    "CN",
-    "IN",
-    "PH",
-    "GT",
-    "CO",
-    "PL",
-    "NG",
-    "AE",
-    "PA",
-    "MM",
-    "IR",
-    "KP",
-)
+# Places in `Place.countries`.
 ORDINARY_ABROAD: Final = np.arange(1, 13)
 RISKY: Final = np.array([13, 14, 15])
 _BANKS: Final = 36
@@ -59,10 +39,11 @@ class Directory:
     Institution 0 is the bank itself.
     """
 
-    def __init__(self, institution: str, seed: int) -> None:
+    def __init__(self, institution: str, seed: int, countries: tuple[str, ...]) -> None:
+        self.countries = countries
         self.institutions = [institution]
         self.institutions += [f"{name}-{sort}" for sort in _SORTS for name in _NAMES][:_BANKS]
-        self.institutions += [f"{code.lower()}-bank-{n}" for code in COUNTRIES[1:] for n in (1, 2, 3)]
+        self.institutions += [f"{code.lower()}-bank-{n}" for code in countries[1:] for n in (1, 2, 3)]
         self._seed = seed
         self._lots: dict[str, list[npt.NDArray[Any]]] = {
             name: [] for name in ("institution", "country", "kind", "customer", "opened")

@@ -1,4 +1,4 @@
-"""What happens seldom in ordinary life and looks odd: weddings, houses, cars, heirs, couriers, money back."""
+"""What happens seldom in ordinary life and looks odd: weddings, houses, cars, heirs, money back."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from aml.feed.simulate.book import Book, Columns, cents, join, rounded, take
 from aml.feed.simulate.clock import WORKING
-from aml.feed.simulate.codes import NONE, Channel, Instrument, Relation, Status
-from aml.feed.simulate.world import World
+from aml.feed.simulate.codes import NONE, Channel, Instrument, Kind, Relation, Status
+from aml.feed.simulate.world import FRIENDS, World
 
 Rng = np.random.Generator
 I64 = npt.NDArray[np.int64]
@@ -29,14 +29,14 @@ def _day(world: World, rng: Rng, n: int) -> I64:
 
 
 def weddings(world: World, book: Book, rng: Rng) -> None:
-    """A dozen gifts within days, from friends and from guests never seen; the money stays."""
+    """Some fourteen gifts within days, from friends and from guests never seen; the money stays."""
     p, clock = world.people, world.clock
     couple = _some(world, rng, 0.006)
     day = _day(world, rng, couple.size)
-    rows = np.repeat(np.arange(couple.size), 12)
-    guest = np.where(
-        rng.random(rows.size) < 0.4, p.friends[couple[rows], rows % 6], rng.choice(world.others.person, rows.size)
-    )
+    rows, place = np.repeat(np.arange(couple.size), 14), np.tile(np.arange(14), couple.size)
+    near = (place < FRIENDS) & (rng.random(rows.size) < 0.8)
+    friend = p.friends[couple[rows], np.minimum(place, FRIENDS - 1)]
+    guest = np.where(near, friend, rng.choice(world.others.person, rows.size))
     book.add(
         clock.times(rng, day[rows] + rng.integers(0, 6, rows.size), "online"),
         rounded(cents(rng, 150, 0.6, rows.size), 10), originator=guest, beneficiary=p.account[couple[rows]],
@@ -88,32 +88,18 @@ def cars(world: World, book: Book, rng: Rng) -> None:
     )  # fmt: skip
 
 
-def couriers(world: World, book: Book, rng: Rng) -> None:
-    """Parents and neighbours pay in small sums for others, the same person for the same account."""
-    p, clock = world.people, world.clock
-    who = np.flatnonzero(rng.random(p.number) < 0.008)
-    payer = rng.choice(np.concatenate([world.strangers, np.arange(p.number)]), who.size)
-    index, day = clock.every(14, rng.integers(0, 14, who.size))
-    row = who[index]
-    branch = np.where(rng.random(row.size) < 0.9, p.branch[row], rng.integers(0, world.branches, row.size))
+def loans(world: World, book: Book, rng: Rng) -> None:
+    """A lender pays a loan out, and within days nearly all of it goes to a dealer never paid before."""
+    p, o, clock = world.people, world.others, world.clock
+    who = _some(world, rng, 0.012)
+    day = _day(world, rng, who.size)
+    sum_ = cents(rng, 17_000, 0.5, who.size)
+    at = clock.times(rng, day, "office")
+    book.add(at, sum_, originator=rng.choice(o.lender, who.size), beneficiary=p.account[who])
     book.add(
-        clock.times(rng, day, "branch"), rounded(cents(rng, 260, 0.6, row.size), 10), beneficiary=p.account[row],
-        instrument=Instrument.CASH, channel=Channel.BRANCH, branch=branch, conductor=payer[index],
+        at + rng.integers(3, 80, who.size) * _HOUR, (sum_ * rng.uniform(0.85, 1.0, who.size)).astype(np.int64),
+        originator=p.account[who], beneficiary=rng.choice(o.business, who.size), instrument=Instrument.WIRE,
     )  # fmt: skip
-
-
-def flats(world: World, book: Book, rng: Rng) -> None:
-    """Flat-mates send their share of the rent to one of them, who pays the landlord."""
-    p, clock = world.people, world.clock
-    holder = np.flatnonzero(rng.random(p.number) < 0.03)
-    for mate in range(3):
-        index, day = clock.monthly(np.full(holder.size, 1))
-        row = holder[index]
-        book.add(
-            clock.times(rng, day, "online"), cents(rng, p.rent[row] / 4, 0.0, row.size),
-            originator=p.friends[row, mate], beneficiary=p.account[row], instrument=Instrument.INSTANT,
-            channel=Channel.MOBILE,
-        )  # fmt: skip
 
 
 def heirs(world: World, book: Book, rng: Rng) -> None:
@@ -136,6 +122,8 @@ def last_signs(world: World, book: Book, rng: Rng) -> None:
     day = -rng.integers(190, 380, sleeper.size)[rows] - rng.integers(0, 60, rows.size)
     incoming = rng.random(rows.size) < 0.6
     own, other = p.account[sleeper[rows]], p.friends[sleeper[rows], 0]
+    # The friend may have come to this bank only later.
+    other = np.where(world.directory.opened[other] <= day, other, rng.choice(world.others.person, rows.size))
     book.add(
         clock.times(rng, day, "online"), cents(rng, 600, 0.7, rows.size),
         originator=np.where(incoming, other, own), beneficiary=np.where(incoming, own, other),
@@ -155,7 +143,10 @@ def corrections(world: World, rows: Columns) -> Columns:
     booked = rows["status"] == Status.BOOKED
     both = (rows["originator"] != NONE) & (rows["beneficiary"] != NONE)
     card = rows["instrument"] == Instrument.CARD
-    refunded = np.flatnonzero(booked & card & (chance < 0.012))
+    # Goods sent back: most were paid by card, some by a transfer to a company elsewhere.
+    shop = both & ~card & (world.directory.kind[np.maximum(rows["beneficiary"], 0)] == Kind.BUSINESS)
+    shop &= world.directory.customer[np.maximum(rows["beneficiary"], 0)] == NONE
+    refunded = np.flatnonzero(booked & ((card & (chance < 0.012)) | (shop & (chance > 0.997))))
     reversed_ = np.flatnonzero(booked & both & ~card & (chance < 0.0004))
     for places, relation, hours in ((refunded, Relation.REFUND, (20, 300)), (reversed_, Relation.REVERSAL, (1, 140))):
         more = take(rows, places)
@@ -163,6 +154,7 @@ def corrections(world: World, rows: Columns) -> Columns:
         more["at"] = more["at"] + rng.integers(*hours, places.size) * _HOUR
         more["relation"] = np.full(places.size, relation, np.int8)
         more["relates_to"] = places.astype(np.int32)
+        more["batch"] = np.full(places.size, NONE, np.int32)
         if relation == Relation.REFUND:
             part = np.where(rng.random(places.size) < 0.6, 1.0, rng.uniform(0.2, 0.9, places.size))
             more["amount"] = np.maximum((more["amount"] * part).astype(np.int64), 100)
@@ -170,5 +162,5 @@ def corrections(world: World, rows: Columns) -> Columns:
     return rows
 
 
-PARTS: Final[tuple[Callable[[World, Book, Rng], None], ...]] = (weddings, houses, cars, couriers, flats)
+PARTS: Final[tuple[Callable[[World, Book, Rng], None], ...]] = (weddings, houses, cars, loans)
 ASLEEP: Final[tuple[Callable[[World, Book, Rng], None], ...]] = (heirs, last_signs)

@@ -11,7 +11,7 @@ import polars as pl
 
 from aml.feed.simulate.book import Columns
 from aml.feed.simulate.codes import NONE, Channel, Initiated, Instrument, Kind, Method, Relation, Status, words
-from aml.feed.simulate.directory import COUNTRIES, HOME, mixed
+from aml.feed.simulate.directory import mixed
 from aml.feed.simulate.world import CATEGORIES, MACHINES, World
 
 _MONEY = pl.Decimal(18, 2)
@@ -35,7 +35,7 @@ def transactions(world: World, rows: Columns, number: npt.NDArray[np.int64]) -> 
         "institution": _repeat(world.settings.institution, order.size),
         "executed_at": pl.Series(rows["at"]).cast(pl.Datetime("us", "UTC")),
         "amount": _money(rows["amount"]),
-        "currency": _repeat("USD", order.size),
+        "currency": _repeat(world.settings.place.currency, order.size),
         "instrument": _word(rows["instrument"], Instrument),
         "channel": _word(rows["channel"], Channel),
         "initiated_by": _word(
@@ -71,7 +71,7 @@ def _end(world: World, rows: Columns, end: str) -> dict[str, pl.Series]:
         f"{end}_account": _pick(d.account_text, np.where(shown, account, NONE)),
         f"{end}_customer": _pick(d.person_text, customer),
         f"{end}_institution": _pick(pl.Series(d.institutions), np.where(shown, d.institution[place], NONE)),
-        f"{end}_country": _pick(pl.Series(COUNTRIES), np.where(shown, d.country[place], NONE)),
+        f"{end}_country": _pick(pl.Series(d.countries), np.where(shown, d.country[place], NONE)),
         f"{end}_method": _word(np.where(cheque, Method.CHEQUE, method), Method),
     }
 
@@ -127,7 +127,7 @@ def _lot(
         "role": _repeat(role, n),
         "kind": _word(kind, Kind),
         "cash_intensive": pl.Series([None] * n if cash is None else cash.tolist(), dtype=pl.Boolean),
-        "country": _repeat(HOME, n),
+        "country": _repeat(world.settings.place.country, n),
         "opened": (nothing if opened is None else pl.Series(start + opened.astype("timedelta64[D]"))).cast(pl.Date),
         "expected_monthly_turnover": nothing.cast(_MONEY)
         if turnover is None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from aml.feed.simulate import companies, events, persons
+from aml.feed.simulate import companies, events, habits, persons
 from aml.feed.simulate.book import Book, Columns, join, take
 from aml.feed.simulate.codes import NONE
 from aml.feed.simulate.world import World
@@ -13,7 +13,7 @@ from aml.feed.simulate.world import World
 def live(world: World) -> Columns:
     """All rows of ordinary life, in an order that depends on the settings alone."""
     book, asleep = Book(), Book()
-    for module in (persons, companies, events):
+    for module in (persons, habits, companies, events):
         for part in module.PARTS:
             part(world, book, world.settings.rng(f"{module.__name__}.{part.__name__}"))
     for part in events.ASLEEP:

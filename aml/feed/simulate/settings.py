@@ -1,4 +1,4 @@
-"""What a simulated bank is made from: seed, size, span, and whether anybody launders."""
+"""What a simulated bank is made from: seed, size, span, country, and whether anybody launders."""
 
 from __future__ import annotations
 
@@ -9,25 +9,28 @@ from dataclasses import dataclass
 import numpy as np
 
 from aml.domain.errors import AmlError
+from aml.feed.simulate.places import PLACES, Place
 
 
 @dataclass(frozen=True, slots=True)
-class Simulation:
+class SimulateSettings:
     """Settings of one simulated bank.
 
-    transactions: about how many rows of ordinary life · days: span from `start` on (local days of New York; a few
-    rows of accounts that sleep since lie before it) · institution: the tenant · attempts: laundering attempts to plant
-    (None: so many that about 1 row in 1,000 is laundering, at least one of each typology from 100,000 rows on) ·
-    clean: the launderer-free twin, the same ordinary life with nothing planted.
+    transactions: about how many rows of ordinary life · days: span from `start` on (local days; a few rows of accounts
+    that sleep since lie before it) · profile: whose country, zone and currency (us, ca, au) · institution: the tenant ·
+    attempts: laundering attempts to plant (None: so many that about 1 row in 1,000 is laundering, at least one of each
+    typology from 100,000 rows on) · launderers: False for the launderer-free twin, the same ordinary life with nothing
+    planted.
     """
 
     seed: int = 1
     transactions: int = 200_000
     days: int = 120
+    profile: str = "us"
     start: datetime.date = datetime.date(2026, 1, 5)
     institution: str = "main"
     attempts: int | None = None
-    clean: bool = False
+    launderers: bool = True
 
     def __post_init__(self) -> None:
         for name, value, least in (
@@ -40,6 +43,13 @@ class Simulation:
                 raise AmlError(f"simulate: {name} must be at least {least}, not {value}")
         if not self.institution:
             raise AmlError("simulate: institution must not be empty")
+        if self.profile not in PLACES:
+            raise AmlError(f"simulate: profile {self.profile!r} is none of {', '.join(PLACES)}")
+
+    @property
+    def place(self) -> Place:
+        """Where the bank stands."""
+        return PLACES[self.profile]
 
     def rng(self, part: str) -> np.random.Generator:
         """The random numbers of one part, independent of every other part's."""

@@ -11,16 +11,15 @@ import numpy.typing as npt
 from aml.feed.simulate.clock import Clock
 from aml.feed.simulate.codes import NONE, Kind
 from aml.feed.simulate.directory import LONG_AGO, ORDINARY_ABROAD, RISKY, Directory
-from aml.feed.simulate.settings import Simulation
+from aml.feed.simulate.settings import SimulateSettings
 
 I32 = npt.NDArray[np.int32]
 I64 = npt.NDArray[np.int64]
 F64 = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
-ROWS_PER_PERSON_DAY: Final = 0.965  # rows of ordinary life, those of the companies included
+ROWS_PER_PERSON_DAY: Final = 0.99  # rows of ordinary life, those of the companies included
 COMPANIES: Final = 0.10  # per person
-REGIONS: Final = ("ny", "nj", "ct", "pa", "ma", "fl")
 MACHINES: Final = 4  # per branch
 CATEGORIES: Final = (5411, 5541, 5812, 5814, 5912, 5311, 5732, 4111, 7011, 5999, 5651, 7832)
 FRIENDS: Final = 6
@@ -95,6 +94,7 @@ class Others:
     family: I32  # abroad
     trader: I32  # businesses abroad
     risky: I32  # in the countries of the upper risk tiers
+    risky_family: I32  # persons there, whom customers of ours support
     bank: I32  # the bank's own account, for fees and interest
 
 
@@ -102,7 +102,7 @@ class Others:
 class World:
     """All of it; `strangers` are people who are no customers and may stand at a counter."""
 
-    settings: Simulation
+    settings: SimulateSettings
     clock: Clock
     directory: Directory
     people: People
@@ -113,20 +113,21 @@ class World:
 
     def region_of(self, branch: int) -> str:
         """The region in which a branch lies."""
-        return REGIONS[branch % len(REGIONS)]
+        regions = self.settings.place.regions
+        return regions[branch % len(regions)]
 
     def branch_name(self, branch: int) -> str:
         """Its name in the records: the region and a number."""
-        return f"{self.region_of(branch)}-{branch // len(REGIONS) + 1:03d}"
+        return f"{self.region_of(branch)}-{branch // len(self.settings.place.regions) + 1:03d}"
 
 
-def build(settings: Simulation) -> World:
+def build(settings: SimulateSettings) -> World:
     """Invent everybody."""
     rng = settings.rng("world")
-    clock = Clock(settings.start, settings.days)
+    clock = Clock(settings.start, settings.days, settings.place)
     persons = max(40, round(settings.transactions / settings.days / ROWS_PER_PERSON_DAY))
     companies = max(30, round(persons * COMPANIES))
-    book = Directory(settings.institution, settings.seed)
+    book = Directory(settings.institution, settings.seed, settings.place.countries)
     book.people(persons + companies)
     book.customers = persons + companies
     asleep = rng.random(persons) < 0.012
@@ -205,6 +206,7 @@ def _others(book: Directory, rng: np.random.Generator, persons: int, companies: 
         family=book.abroad(rng, rng.choice(ORDINARY_ABROAD, max(40, persons // 12)), Kind.PERSON),
         trader=book.abroad(rng, rng.choice(ORDINARY_ABROAD, max(60, companies)), Kind.BUSINESS),
         risky=book.abroad(rng, rng.choice(RISKY, 40), Kind.BUSINESS),
+        risky_family=book.abroad(rng, rng.choice(RISKY[:2], max(20, persons // 200)), Kind.PERSON),
         bank=book.ours(np.array([NONE]), Kind.BANK, LONG_AGO),
     )
 
@@ -216,6 +218,7 @@ def _people(
     retired = rng.random(n) < 0.18
     student = ~retired & (rng.random(n) < 0.04)
     income = 4_100 * np.exp(rng.normal(0.0, 0.5, n)) * np.where(retired, 0.5, 1.0) * np.where(student, 0.25, 1.0)
+    employer = np.where(retired | (rng.random(n) < 0.1), NONE, _employers(rng, n, firms, others)).astype(np.int32)
     return People(
         account=np.arange(n, dtype=np.int32),
         savings=_further(book, rng.random(n) < 0.45, 0, Kind.PERSON, opened),
@@ -223,8 +226,8 @@ def _people(
         retired=retired,
         student=student,
         rhythm=rng.choice(3, n, p=[0.12, 0.62, 0.26]).astype(np.int8),
-        employer=np.where(retired | (rng.random(n) < 0.1), NONE, _employers(rng, n, firms, others)).astype(np.int32),
-        landlord=_landlords(rng, n, firms, others),
+        employer=employer,
+        landlord=_landlords(rng, n, firms, others, employer),
         rent=np.round(income * rng.uniform(0.2, 0.42, n) / 5) * 5,
         active=np.minimum(np.exp(rng.normal(-0.15, 0.55, n)), 8.0),
         friends=_friends(rng, n, others),
@@ -243,13 +246,20 @@ def _employers(rng: np.random.Generator, n: int, firms: Companies, others: Other
     return np.where(rng.random(n) < 0.33, here, elsewhere).astype(np.int32)
 
 
-def _landlords(rng: np.random.Generator, n: int, firms: Companies, others: Others) -> I32:
-    """To whom rent or mortgage goes: a lender, a landlord of ours or elsewhere, a private person."""
-    companies = rng.choice(firms.account[firms.of("landlord")], n)
+def _landlords(rng: np.random.Generator, n: int, firms: Companies, others: Others, employer: I32) -> I32:
+    """To whom rent or mortgage goes: a lender, a landlord of ours or elsewhere, a private person.
+
+    A fifth of our employers have flats for their people, all with one landlord.
+    """
+    landlord = firms.account[firms.of("landlord")]
+    companies = rng.choice(landlord, n)
     private = rng.integers(0, max(1, n // 60), n)  # the first persons of the bank let out rooms
     kinds = np.stack([rng.choice(others.lender, n), companies, rng.choice(others.business, n), private])
-    chosen = rng.choice(4, n, p=[0.4, 0.12, 0.42, 0.06])
-    return kinds[chosen, np.arange(n)].astype(np.int32)
+    chosen = kinds[rng.choice(4, n, p=[0.4, 0.12, 0.42, 0.06]), np.arange(n)]
+    housing = np.where(rng.random(firms.account.size) < 0.2, rng.choice(landlord, firms.account.size), NONE)
+    here = np.isin(employer, firms.account)
+    flat = np.where(here, housing[np.where(here, employer - firms.account[0], 0)], NONE)
+    return np.where((flat != NONE) & (rng.random(n) < 0.6), flat, chosen).astype(np.int32)
 
 
 def _friends(rng: np.random.Generator, n: int, others: Others) -> I32:

@@ -33,6 +33,7 @@ TYPOLOGIES: Final[dict[str, tuple[Planter, float]]] = {
 _ROWS_PER_ATTEMPT: Final = 9.5
 _ALL_FROM: Final = 100_000  # rows of ordinary life from which every typology is planted
 DEGENERATE: Final = 2
+_WAKING, _INSTEAD = "dormant_wakes", "pass_through"  # where nobody sleeps any more
 _COPIED: Final = (
     "originator", "beneficiary", "instrument", "channel", "conductor", "branch", "terminal", "bought",
 )  # fmt: skip
@@ -55,7 +56,8 @@ def plant(world: World) -> Planted:
     stage, book = Stage(world, rng), Book()
     names = list(TYPOLOGIES)
     facts: list[tuple[int, int, int]] = []
-    for number, (name, full) in enumerate(_bill(world, rng)):
+    for number, (wanted, full) in enumerate(_bill(world, rng)):
+        name = wanted if wanted != _WAKING or stage.sleeps else _INSTEAD
         moves = _fitting(stage, TYPOLOGIES[name][0], full)
         _write(world, book, moves)
         facts += [(names.index(name), number, sum(m.shape for m in moves))] * len(moves)

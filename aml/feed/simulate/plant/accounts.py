@@ -34,10 +34,10 @@ def pass_through(stage: Stage, full: bool) -> list[Move]:
 def young_mule(stage: Stage, full: bool) -> list[Move]:
     """A new account: some strangers pay in, all leaves within a day; then again."""
     account = stage.young()
-    begin = stage.begin(24, stage.opened(account) + 2)
+    opened = stage.opened(account)
     moves = []
-    for k in range(stage.count(2, 3)):
-        day = begin + k * stage.between(4, 9) * stage.hurry
+    day = stage.begin(24, opened + 2, opened + 60)
+    for _ in range(stage.count(2, 3)):
         arrivals = [
             Move(
                 stage.moment(day, 8, 16),
@@ -58,6 +58,7 @@ def young_mule(stage: Stage, full: bool) -> list[Move]:
             payee = stage.exchange() if way == 1 else stage.outsider(0)
             out = [Move(last + stage.hours(0.5, 14), total * share, account, payee, Instrument.INSTANT, Channel.MOBILE)]
         moves += arrivals + out
+        day += stage.between(4, 9) * stage.hurry
     return moves
 
 
@@ -76,10 +77,11 @@ def u_turn(stage: Stage, full: bool) -> list[Move]:
 
 def crypto_in_out(stage: Stage, full: bool) -> list[Move]:
     """From one exchange in, to another out within the day, several times."""
-    account, begin = stage.person(), stage.begin(26)
+    account, day = stage.person(), stage.begin(26)
     moves = []
-    for k in range(stage.count(2, 4)):
-        at, amount = stage.moment(begin + k * stage.between(3, 8) * stage.hurry, 7, 18), stage.sum(7_500, 0.4)
+    for _ in range(stage.count(2, 4)):
+        at, amount = stage.moment(day, 7, 18), stage.sum(7_500, 0.4)
+        day += stage.between(3, 8) * stage.hurry
         moves.append(Move(at, amount, stage.exchange(), account, Instrument.ACH))
         moves.append(
             Move(at + stage.hours(1, 22), amount * stage.between(0.88, 1.0), account, stage.exchange(), Instrument.ACH)

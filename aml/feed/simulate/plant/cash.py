@@ -8,11 +8,15 @@ from aml.feed.simulate.world import MACHINES
 
 
 def _workdays(stage: Stage, begin: float, n: int, gap_low: float, gap_high: float) -> list[float]:
-    """`n` days, so many days apart."""
-    days, day = [], begin
+    """`n` different working days, about so many days apart."""
+    days: list[float] = []
+    day = begin
     for _ in range(n):
-        days.append(day)
-        day += stage.between(gap_low, gap_high) * stage.hurry
+        working = stage.working(day)
+        if days and working <= days[-1]:
+            working = stage.working(days[-1] + 1)
+        days.append(working)
+        day = max(day, working) + stage.between(gap_low, gap_high) * stage.hurry
     return days
 
 
@@ -31,15 +35,14 @@ def _wired(
 def kept_under(stage: Stage, full: bool) -> list[Move]:
     """Deposits kept at or under the report's limit, some after one that was reported; then wired out."""
     account = stage.customer(0.4)
-    number = stage.count(3, 11)
-    days = _workdays(stage, stage.begin(40), number, 1, 3.2)
+    number, begin = stage.count(3, 11), stage.begin(40)
     branches = stage.places(stage.count(1, 4), stage.home(account))
     helper = stage.stranger() if stage.chance(0.35) else account
     moves = []
     if stage.chance(0.35):
-        moves.append(beside(stage.paid_in(days[0], stage.between(10_500, 16_000), account, branches[0], account)))
-        days = [day + stage.between(4, 14) * stage.hurry for day in days]
-    for k, day in enumerate(days):
+        moves.append(beside(stage.paid_in(begin, stage.between(10_500, 16_000), account, branches[0], account)))
+        begin = moves[0].at + stage.between(4, 14) * stage.hurry
+    for k, day in enumerate(_workdays(stage, begin, number, 1, 3.2)):
         amount = (
             10_000
             if stage.chance(0.08)

@@ -1,25 +1,42 @@
 """Laundering by shape: fans, cycles, chains, layers. Sizes, spans and gaps as measured on published attempts.
 
 Within a shape one side banks here and the other elsewhere, so that our bank sees every row although nearly all of
-them cross banks: of a fan the centre (three times in four) or the leaves, of a path every second account.
+them cross banks: of a fan mostly the centre, now and then the leaves; of a path every second account. A quarter and
+more of the attempts are degenerate: one or two rows, in which no rule can see a shape.
 """
 
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Final
 
 from aml.feed.simulate.codes import Instrument
 from aml.feed.simulate.plant.stage import HOUR, Move, Stage
 
 # full: the attempt must not be degenerate (one or two rows), as the first of each typology is not.
 
+_CENTRE_OURS: Final = 0.85
+_LONGEST_GAP: Final = 63  # hours between two hops
+
+
+def _centre(stage: Stage, full: bool) -> bool:
+    """Whether the side that an alert would be about banks here."""
+    return full or stage.chance(_CENTRE_OURS)
+
+
+def _size(stage: Stage, full: bool, share: float, small: int, low: int, high: int) -> int:
+    """How many of something: from `low` to `high`, in that share of attempts 1 to `small` (degenerate)."""
+    if not full and stage.chance(share):
+        return stage.count(1, small)
+    return stage.count(low, high)
+
 
 def fan_in(stage: Stage, full: bool) -> list[Move]:
     """Many payers, one account; later most of it leaves, or not."""
-    size = stage.count(6 if full else 1, 16)
-    centre_ours = full or stage.chance(0.75)
+    size = _size(stage, full, 0.15, 2, 6 if full else 3, 16)
+    centre_ours = _centre(stage, full)
     centre = stage.member(centre_ours)
-    begin, span, rail, leg = stage.begin(8), stage.hours(48, 140), stage.rail(), stage.sum(4_500, 0.9)
+    begin, span, rail, leg = stage.begin(8), stage.hours(48, 110), stage.rail(), stage.sum(8_000, 0.9)
     moves = [
         Move(begin + stage.between(0, span), stage.near(leg, 0.3), stage.member(not centre_ours), centre, rail)
         for _ in range(size)
@@ -35,10 +52,10 @@ def fan_in(stage: Stage, full: bool) -> list[Move]:
 
 def fan_out(stage: Stage, full: bool) -> list[Move]:
     """One account, many payees; what is spread came in shortly before, or lay there."""
-    size = stage.count(6 if full else 1, 16)
-    centre_ours = full or stage.chance(0.75)
+    size = _size(stage, full, 0.2, 2, 6 if full else 3, 16)
+    centre_ours = _centre(stage, full)
     centre = stage.member(centre_ours)
-    begin, span, rail, leg = stage.begin(9), stage.hours(40, 130), stage.rail(), stage.sum(3_500, 0.9)
+    begin, span, rail, leg = stage.begin(9), stage.hours(40, 100), stage.rail(), stage.sum(7_000, 0.9)
     start = begin + stage.hours(12, 40)
     moves = [
         Move(start + stage.between(0, span), stage.near(leg, 0.3), centre, stage.member(not centre_ours), rail)
@@ -58,9 +75,9 @@ def round_trip(stage: Stage, full: bool) -> list[Move]:
     """A cycle: the money comes home through a few others; some rings have two members and turn several times."""
     if not full and stage.chance(0.12):
         return _there_and_back(stage)
-    size = stage.skewed(4, 0.6, 3 if full else 2, 11)
+    size = 2 if not full and stage.chance(0.25) else stage.skewed(4.5, 0.55, 3, 11)
     ring = [stage.member(ours=k % 2 == 0) for k in range(size)]
-    return _along(stage, [*ring, ring[0]], stage.sum(9_000, 0.8), 9, 1.15, stage.begin(6), stage.rail())
+    return _along(stage, [*ring, ring[0]], stage.sum(11_000, 0.8), 12, 1.1, stage.begin(6), stage.rail())
 
 
 def _there_and_back(stage: Stage) -> list[Move]:
@@ -80,7 +97,7 @@ def chain(stage: Stage, full: bool) -> list[Move]:
     hops = stage.skewed(3, 0.65, 3 if full else 1, 10)
     first_ours = stage.chance(0.5)
     path = [stage.member(ours=(k % 2 == 0) == first_ours) for k in range(hops + 1)]
-    return _along(stage, path, stage.sum(9_000, 0.8), 8, 1.1, stage.begin(5), stage.rail())
+    return _along(stage, path, stage.sum(11_000, 0.8), 11, 1.1, stage.begin(5), stage.rail())
 
 
 def rapid_chain(stage: Stage, full: bool) -> list[Move]:
@@ -88,7 +105,7 @@ def rapid_chain(stage: Stage, full: bool) -> list[Move]:
     hops = stage.count(3, 6)
     first_ours = stage.chance(0.5)
     path = [stage.member(ours=(k % 2 == 0) == first_ours) for k in range(hops + 1)]
-    at, amount = stage.moment(stage.begin(1)), stage.sum(7_000, 0.6)
+    at, amount = stage.moment(stage.begin(1)), stage.sum(9_000, 0.6)
     moves = []
     for sender, receiver in pairwise(path):
         moves.append(Move(at, amount, sender, receiver, Instrument.INSTANT))
@@ -103,17 +120,17 @@ def _along(
     at, moves = begin + stage.between(0, 1), []
     for sender, receiver in pairwise(path):
         moves.append(Move(at, amount, sender, receiver, rail))
-        at += min(stage.sum(gap, sigma), 90) * HOUR * stage.hurry
+        at += min(stage.sum(gap, sigma), _LONGEST_GAP) * HOUR * stage.hurry
         amount *= stage.between(0.91, 1.0) if stage.chance(0.8) else stage.between(1.0, 1.09)
     return moves
 
 
 def scatter_gather(stage: Stage, full: bool) -> list[Move]:
     """One spreads it over middlemen, they bring it together again at the end."""
-    size = stage.count(3 if full else 1, 15)
-    ends_ours = stage.chance(0.75)
+    size = _size(stage, full, 0.15, 1, 3 if full else 2, 15)
+    ends_ours = _centre(stage, full)
     origin, end = stage.member(ends_ours), stage.member(ends_ours)
-    begin, rail, leg = stage.begin(7), stage.rail(), stage.sum(4_500, 0.7)
+    begin, rail, leg = stage.begin(7), stage.rail(), stage.sum(8_000, 0.7)
     moves = []
     for _ in range(size):
         middle, amount = stage.member(not ends_ours), stage.near(leg, 0.3)
@@ -125,10 +142,11 @@ def scatter_gather(stage: Stage, full: bool) -> list[Move]:
 
 def gather_scatter(stage: Stage, full: bool) -> list[Move]:
     """Many pay one, who then pays many."""
-    centre_ours = full or stage.chance(0.75)
+    centre_ours = _centre(stage, full)
     centre = stage.member(centre_ours)
-    begin, rail, leg = stage.begin(10), stage.rail(), stage.sum(4_000, 0.8)
-    into, out = stage.count(4 if full else 1, 13), stage.count(4 if full else 1, 13)
+    begin, rail, leg = stage.begin(10), stage.rail(), stage.sum(8_000, 0.8)
+    into = _size(stage, full, 0.12, 1, 4 if full else 2, 13)
+    out = 1 if into == 1 else stage.count(4 if full else 2, 13)
     span = stage.hours(70, 110)
     moves = [
         Move(begin + stage.between(0, span), stage.near(leg, 0.3), stage.member(not centre_ours), centre, rail)
@@ -149,7 +167,7 @@ def bipartite(stage: Stage, full: bool) -> list[Move]:
     rows = stage.skewed(4, 0.75, 4 if full else 1, 13)
     payers = [stage.member(ours=True) for _ in range(max(1, round(rows**0.5)))]
     payees = [stage.member(ours=False) for _ in range(-(-rows // len(payers)))]
-    begin, span, rail, leg = stage.begin(4), stage.hours(14, 60), stage.rail(), stage.sum(6_000, 0.8)
+    begin, span, rail, leg = stage.begin(4), stage.hours(16, 54), stage.rail(), stage.sum(9_000, 0.8)
     pairs = [(payer, payee) for payee in payees for payer in payers][:rows]
     swapped = stage.chance(0.4)
     return [
@@ -160,11 +178,11 @@ def bipartite(stage: Stage, full: bool) -> list[Move]:
 
 def stack(stage: Stage, full: bool) -> list[Move]:
     """Two layers of payments: what a few pay to a few goes on to a few others."""
-    width = stage.count(3 if full else 1, 7)
+    width = _size(stage, full, 0.2, 1, 3 if full else 2, 7)
     middle_ours = stage.chance(0.6)
     first, last = ([stage.member(not middle_ours) for _ in range(width)] for _ in range(2))
     middle = [stage.member(middle_ours) for _ in range(width)]
-    begin, rail, leg = stage.begin(6), stage.rail(), stage.sum(6_000, 0.7)
+    begin, rail, leg = stage.begin(6), stage.rail(), stage.sum(9_000, 0.7)
     moves = []
     for k in range(width):
         for other in {k, (k + 1) % width} if stage.chance(0.6) else {k}:

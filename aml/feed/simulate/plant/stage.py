@@ -12,6 +12,7 @@ from aml.feed.simulate.directory import RISKY
 from aml.feed.simulate.world import MACHINES, World
 
 HOUR: Final = 1 / 24
+_AGAIN: Final = 0.04  # of draws are of somebody who took part before
 _SETTLED: Final = 30  # days an account has been open before it is used
 
 
@@ -35,6 +36,14 @@ class Move:
     shape: bool = True
 
 
+@dataclass(slots=True)
+class Deck:
+    """Accounts in the order in which attempts draw them; `place` counts those drawn so far."""
+
+    cards: list[int]
+    place: int = 0
+
+
 class Stage:
     """The cast and the calendar that one attempt after another draws from; hardly anybody is drawn twice."""
 
@@ -52,14 +61,15 @@ class Stage:
         self._outsiders = self._deck(world.others.person)
         self._outside_firms = self._deck(world.others.business)
 
-    def _deck(self, cards: np.ndarray[tuple[int, ...], np.dtype[np.int32]]) -> list[int]:
-        return [int(card) for card in self.rng.permutation(cards)]
+    def _deck(self, cards: np.ndarray[tuple[int, ...], np.dtype[np.int32]]) -> Deck:
+        return Deck([int(card) for card in self.rng.permutation(cards)])
 
-    def _draw(self, deck: list[int]) -> int:
-        """The top card goes to the bottom of the lower half: it may come again, after many others."""
-        card = deck.pop(0)
-        deck.insert(max(len(deck) // 2, len(deck) - int(self.rng.integers(0, len(deck) // 2 + 1))), card)
-        return card
+    def _draw(self, deck: Deck) -> int:
+        """The next of a deck, or now and then one that took part before."""
+        if deck.place and self.chance(_AGAIN):
+            return deck.cards[int(self.rng.integers(0, min(deck.place, len(deck.cards))))]
+        deck.place += 1
+        return deck.cards[(deck.place - 1) % len(deck.cards)]
 
     # who
 
@@ -77,11 +87,17 @@ class Stage:
 
     def young(self) -> int:
         """A person whose account is new."""
-        return self._draw(self._young) if self._young else self.person()
+        return self._draw(self._young) if self._young.cards else self.person()
+
+    @property
+    def sleeps(self) -> bool:
+        """Whether an account that slept for long is left to be woken."""
+        return self._sleepers.place < len(self._sleepers.cards)
 
     def sleeper(self) -> int:
-        """A person whose account has slept for long."""
-        return self._draw(self._sleepers)
+        """A person whose account has slept for long; nobody wakes twice."""
+        self._sleepers.place += 1
+        return self._sleepers.cards[self._sleepers.place - 1]
 
     def outsider(self, firms: float = 0.12) -> int:
         """An account at another bank of the country."""
@@ -114,10 +130,11 @@ class Stage:
 
     # when
 
-    def begin(self, length: float, not_before: float = 0.0) -> float:
+    def begin(self, length: float, not_before: float = 0.0, not_after: float | None = None) -> float:
         """Midnight of a day from which `length` days fit into the span; the first days are left to ordinary life."""
         early = max(min(10.0, self.days / 4), not_before)
-        late = max(self.days - length * self.hurry - 1, early)
+        late = self.days - length * self.hurry - 1
+        late = max(late if not_after is None else min(late, not_after), early)
         return float(int(self.rng.uniform(early, late + 1e-9)))
 
     def hours(self, low: float, high: float) -> float:
@@ -128,10 +145,14 @@ class Stage:
         """A moment of the day, by default of the waking hours."""
         return int(day) + float(self.rng.uniform(first, last)) * HOUR
 
+    def working(self, day: float) -> int:
+        """That day or the next working day."""
+        rolled = int(self.world.clock.roll(np.array([min(int(day), self.days - 1)]))[0])
+        return rolled if rolled < self.days else int(day)
+
     def counter(self, day: float) -> float:
         """A moment in the counter hours of that day or the next working day."""
-        rolled = int(self.world.clock.roll(np.array([min(int(day), self.days - 1)]))[0])
-        return self.moment(rolled if rolled < self.days else int(day), 9, 16.8)
+        return self.moment(self.working(day), 9, 16.8)
 
     # what
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Final, cast
 
@@ -12,40 +12,54 @@ import polars as pl
 
 from aml.domain.errors import AmlError
 
+FORMATS: Final = ("parquet", "ndjson", "csv", "ndjson.gz", "csv.gz")
 _ROWS: Final = 250_000  # written at a time
 
 
 def write_frame(frame: pl.DataFrame, path: Path) -> None:
-    """Write a frame in the format that the suffix names: .parquet, .ndjson, .csv, .ndjson.gz or .csv.gz.
+    """Write a frame in the format that the suffix names, one of FORMATS, making its folder where there is none.
 
-    Raises AmlError for another suffix. Times are RFC 3339 in UTC, amounts decimal text, absent values absent.
+    Raises AmlError for another suffix and where it cannot be written; then nothing is there. Times are RFC 3339 in UTC,
+    amounts decimal text, absent values absent.
     """
-    name = path.name.removesuffix(".gz")
-    if path.name.endswith(".parquet"):
+    form = next((known for known in FORMATS if path.name.endswith("." + known)), None)
+    if form is None:
+        raise AmlError(f"{path}: cannot tell the format; name it {', '.join('.' + known for known in FORMATS)}")
+    unfinished = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write(frame, unfinished, form)
+        unfinished.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            unfinished.unlink(missing_ok=True)
+        raise AmlError(f"{path}: cannot be written: {error.strerror or error}: name another folder") from error
+
+
+def _write(frame: pl.DataFrame, path: Path, form: str) -> None:
+    if form == "parquet":
         frame.write_parquet(path, compression="zstd", compression_level=1, row_group_size=_ROWS, statistics=True)
-    elif name.endswith(".ndjson"):
-        with _opened(path) as file:
+        return
+    with _opened(path, form.endswith(".gz")) as file:
+        if form.startswith("ndjson"):
             for part in frame.iter_slices(_ROWS):
                 file.write(_lines(part))
-    elif name.endswith(".csv"):
-        with _opened(path) as file:
+        else:
             for number, part in enumerate(frame.iter_slices(_ROWS)):
                 _as_text(part).write_csv(file, include_header=number == 0)
             if frame.is_empty():
                 frame.write_csv(file)
-    else:
-        raise AmlError(f"{path}: cannot tell the format; name it .parquet, .ndjson, .csv, .ndjson.gz or .csv.gz")
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
+def _opened(path: Path, packed: bool) -> Iterator[BinaryIO]:
     with path.open("wb") as raw:
-        if not path.name.endswith(".gz"):
+        if not packed:
             yield raw
             return
         # The header would hold the file's name and the time of day: the same seed must give the same bytes.
-        with gzip.GzipFile(filename="", mode="wb", fileobj=raw, compresslevel=3, mtime=0) as packed:
-            yield cast(BinaryIO, packed)
+        with gzip.GzipFile(filename="", mode="wb", fileobj=raw, compresslevel=3, mtime=0) as stream:
+            yield cast(BinaryIO, stream)
 
 
 def _as_text(frame: pl.DataFrame) -> pl.DataFrame:

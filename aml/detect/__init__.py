@@ -1,0 +1,1 @@
+"""Rules: files of content turned into detectors for the engine."""

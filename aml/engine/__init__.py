@@ -1,0 +1,1 @@
+"""The detection engine: columns of accepted transactions in, findings and leg features out; pure and compiled."""

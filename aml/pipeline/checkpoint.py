@@ -1,0 +1,226 @@
+"""Checkpoints: a host's state from memory to disk and database, all of it or nothing, and back.
+
+What a run finds reaches the database only in the transaction that also names the snapshot which found it. So a finding
+never stands on records that no snapshot knows: if a run dies, the next begins from the last checkpoint as if what came
+after had never been read, and reading the feed again finds the same anew. Files come first, fsynced under names that
+nobody uses yet; then one commit names them; then those that it no longer names are removed. A run that dies before the
+commit leaves files that nobody names, one that dies after it leaves retired ones: the next run sweeps both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from aml.domain.errors import AmlError
+from aml.pipeline.census import census
+from aml.pipeline.detection import Change
+from aml.pipeline.host import Host, Terms
+from aml.pipeline.inforce import Judgement
+from aml.pipeline.lineage import OWN
+from aml.pipeline.watermark import RANK
+from aml.store import archive, queries, snapshots
+from aml.store.archive import Archive
+from aml.store.database import Database
+from aml.store.dead_letters import DeadLetter
+from aml.store.encoding import to_json
+from aml.store.files import sha256_of, writing_state
+from aml.store.findings import EvidenceRecord
+from aml.store.runs import Checkpoint, Progress, RunState, StateFile, latest_checkpoint
+from aml.store.statefolder import open_folder, remove
+from aml.store.unit_of_work import UnitOfWork
+
+OLDER: Final = "older"
+SOURCE: Final = "embedded"  # a file database is one source
+ALL: Final = "all"  # counters of the whole database
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What of a run a checkpoint carries beside the host: letters not yet kept, counts, and how the run ends."""
+
+    run_id: int
+    letters: list[DeadLetter]
+    counts: Mapping[str, Any]
+    ends: RunState | None = None
+
+
+class Keeper:
+    """Loads and writes the checkpoints of one database; nobody else does while its run lock is held."""
+
+    def __init__(self, database: Database, folder: Path) -> None:
+        self._database = database
+        self._folder = folder
+        self._standing: dict[str, StateFile] = {}
+        self._written = 0
+        self._marks: bytes = b""
+        self.last: Checkpoint | None = None
+
+    def open(self) -> None:
+        """Read which checkpoint stands, and check its files. Raises StoreError."""
+        with self._database.read() as connection:
+            self.last = latest_checkpoint(connection)
+        self._standing = {file.name: file for file in self.last.files} if self.last is not None else {}
+        open_folder(self._folder, self._database.database_id, self._standing.values())
+
+    def check(self, judgement: Judgement, lateness: int) -> None:
+        """Whether a run may go on from the checkpoint. Raises AmlError where profile or lateness do not fit."""
+        if self.last is None:
+            return
+        body, profile = self.last.body, judgement.compiled.profile
+        if body["profile"] != profile.name:
+            told = f"was filled under the profile {body['profile']}: give --profile {body['profile']}, or another --db"
+            raise AmlError(f"--profile {profile.name}: database {self._database.name} {told}")
+        if body["lateness"] < lateness:
+            # Identities that could not matter any more have left memory by then.
+            told = f"--lateness: database {self._database.name} was filled with a shorter one"
+            raise AmlError(f"{told} ({body['lateness'] // 3_600_000_000}h): give that, or another --db")
+
+    def host(self, terms: Terms) -> Host:
+        """A host as the checkpoint left it; where there is none, an empty one."""
+        kept = Archive(self._folder, [f for f in self._standing.values() if f.kind == archive.KIND])
+        host = Host(terms, kept)
+        if self.last is not None:
+            host.restore(self.state(), self.last.body["older"], self.last.body["records"])
+            self._marks = _marks(host)
+        return host
+
+    def state(self) -> dict[str, Any]:
+        """The arrays of the snapshot that stands."""
+        name = next(file.name for file in self._standing.values() if file.kind == snapshots.KIND)
+        return snapshots.read_snapshot(self._folder / name, self._database.database_id)
+
+    def sweep(self) -> None:
+        """Remove what was written since the last checkpoint."""
+        open_folder(self._folder, self._database.database_id, self._standing.values())
+
+    def write(self, host: Host, work: Work, *, anew: bool = False) -> queries.Counts:
+        """Make a checkpoint of a host; returns what the database holds after it.
+
+        anew: judge every alert again, as changed rules or scoring ask for. Where nothing was accepted and nobody's
+        progress changed, the last checkpoint stands on.
+        """
+        host.settle()
+        added = host.archive.take_added()
+        changes = host.changes()
+        idle = self.last is not None and not (added or changes or anew) and _marks(host) == self._marks
+        if idle:
+            with self._database.begin() as uow:
+                return self._finish(uow, work)
+        files, retired = self._files(host, added, work.run_id)
+        evidence = _evidence(host.archive, changes)
+        with self._database.begin() as uow:
+            applied = uow.findings.apply(change.change for change in changes)
+            uow.findings.add_evidence(evidence)
+            scoring = host.terms.judgement.scoring
+            if anew:
+                uow.alerts.recompute_all(scoring)
+            else:
+                uow.alerts.recompute(applied.subjects, scoring)
+            uow.runs.checkpoint(
+                work.run_id, added=files, retired=retired, progressed=_progress(host), body=_body(host)
+            )
+            self._count(uow, host, work)
+            counts = self._finish(uow, work)
+        self._stand(files, retired)
+        self._marks = _marks(host)
+        return counts
+
+    def _finish(self, uow: UnitOfWork, work: Work) -> queries.Counts:
+        uow.dead_letters.add(work.letters)
+        held = queries.count(uow.connection)
+        counts = {**work.counts, "findings": held.findings, "alerts": held.alerts, "near_misses": held.near_misses}
+        if work.ends is None:
+            uow.runs.count(work.run_id, counts)
+        else:
+            uow.runs.end(work.run_id, work.ends, counts)
+        return held
+
+    def _files(self, host: Host, added: list[StateFile], run_id: int) -> tuple[list[StateFile], list[str]]:
+        """The files that stand from now on and were not named yet, and those that stand no longer; all are written."""
+        self._written += 1
+        with writing_state(self._folder):
+            host.detection.acceptor.checkpoint()
+            names = host.older
+            older = [_older_file(self._folder / name) for name in names if name not in self._standing]
+            path = self._folder / f"snapshot-{run_id:08d}-{self._written:04d}.aml"
+            snapshot = snapshots.write_snapshot(path, self._database.database_id, host.state())
+        gone = [
+            file.name
+            for file in self._standing.values()
+            if file.kind == snapshots.KIND or (file.kind == OLDER and file.name not in names)
+        ]
+        return [*added, *older, snapshot], gone
+
+    def _stand(self, files: Iterable[StateFile], retired: Iterable[str]) -> None:
+        """The commit has named the files: remember it, and remove the others."""
+        gone = set(retired)
+        self._standing = {name: file for name, file in self._standing.items() if name not in gone}
+        self._standing |= {file.name: file for file in files}
+        with self._database.read() as connection:
+            self.last = latest_checkpoint(connection)
+        remove(self._folder, gone - self._standing.keys())
+
+    def _count(self, uow: UnitOfWork, host: Host, work: Work) -> None:
+        acceptor = host.detection.acceptor
+        uow.runs.set_counters(ALL, acceptor.registry.tallies)
+        if work.ends is not None:
+            engine = host.detection.engine.transactions
+            tenants = acceptor.holders.texts.frame.get_column("institution").to_numpy()
+            for institution, counters in census(engine.rows[: engine.n], acceptor.holders.ours, tenants).items():
+                uow.runs.set_counters(institution, counters)
+
+
+def _older_file(path: Path) -> StateFile:
+    return StateFile(path.name, OLDER, sha256_of(path), path.stat().st_size, 0)
+
+
+def _marks(host: Host) -> bytes:
+    """The progress of the sources, to see whether it changed."""
+    return b"".join(array.tobytes() for _, array in sorted(host.detection.acceptor.progress.state().items()))
+
+
+def _body(host: Host) -> dict[str, Any]:
+    judgement = host.terms.judgement
+    return {
+        "profile": judgement.compiled.profile.name,
+        "lateness": host.terms.lateness,
+        "rules_sha256": judgement.rules_sha256,
+        "models_sha256": judgement.models_sha256,
+        "scoring_sha256": judgement.scoring.sha256,
+        "older": host.older,
+        "records": dict(host.records),
+    }
+
+
+def _progress(host: Host) -> list[Progress]:
+    """How far each institution has come."""
+    held = host.detection.acceptor.progress.state()
+    rows = []
+    for name, number in host.tenants().items():
+        if number < held["marks"].size:
+            used = int(held["counts"][0, number])
+            highest = sorted(held["heaps"][0, number, :used].tolist(), reverse=True)
+            reached = highest[RANK - 1] if used == RANK else None
+            rows.append(Progress(name, SOURCE, reached, tuple(highest), host.records[name]))
+    return rows
+
+
+def _evidence(kept: Archive, changes: list[Change]) -> list[EvidenceRecord]:
+    """The records that findings name, whole, each once."""
+    rows = np.array(sorted({row for change in changes for row in change.rows}), np.int64)
+    if not rows.size:
+        return []
+    frame = kept.take(rows)
+    frame = frame.select([name for name in frame.columns if not name.startswith(OWN)])
+    return [_record(row) for row in frame.iter_rows(named=True)]
+
+
+def _record(row: dict[str, Any]) -> EvidenceRecord:
+    row["content_hash"] = f"{row.pop('content_hi'):016x}{row.pop('content_lo'):016x}"
+    text = to_json({name: value for name, value in row.items() if value is not None})
+    return EvidenceRecord(row["institution"], row["transaction_id"], row["revision"], row["executed_at"], text)

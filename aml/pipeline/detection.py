@@ -1,0 +1,169 @@
+"""The core that every host runs: acceptance, engine and rules over canonical frames; no clock and no database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from aml.detect.compile import Compiled
+from aml.detect.tags import given
+from aml.domain.finding import FindingChange, finding_id
+from aml.engine.columns import Flag
+from aml.engine.engine import Applied, Engine, FindingKey
+from aml.engine.layout import PARTY
+from aml.pipeline.accept import Acceptor, Arrivals
+from aml.pipeline.findings import Assembly, week_of
+from aml.pipeline.watermark import LATENESS
+from aml.scoring.config import ScoringConfig
+
+I32 = npt.NDArray[np.int32]
+I64 = npt.NDArray[np.int64]
+
+
+class Records(Protocol):
+    """Where accepted records are kept whole, by row number."""
+
+    def append(self, first_row: int, frame: pl.DataFrame) -> None:
+        """Keep the accepted records of a batch; the first has this row number."""
+
+    def take(self, rows: I64) -> pl.DataFrame:
+        """The canonical records of these rows, in their order."""
+
+
+class InMemory:
+    """Records held in memory, for trials and tests."""
+
+    def __init__(self) -> None:
+        self._frames: list[pl.DataFrame] = []
+
+    def append(self, first_row: int, frame: pl.DataFrame) -> None:
+        """Keep the accepted records of a batch."""
+        self._frames.append(frame)
+
+    def take(self, rows: I64) -> pl.DataFrame:
+        """The canonical records of these rows, in their order."""
+        if len(self._frames) > 1:
+            self._frames = [pl.concat(self._frames)]
+        return self._frames[0][rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one batch did."""
+
+    arrivals: Arrivals
+    applied: Applied
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One finding as it is now, and the rows of the records it names."""
+
+    change: FindingChange
+    rows: tuple[int, ...]
+
+
+class Detection:
+    """One database's acceptance and engine.
+
+    step: judge a batch and let its legs enter and leave; changes: findings as they are now, for keys that steps named.
+    """
+
+    def __init__(
+        self, compiled: Compiled, scoring: ScoringConfig, *, lateness: int = LATENESS, records: Records | None = None,
+        parties: pl.DataFrame | None = None, folder: Path | None = None, shards: int = 1,
+    ) -> None:  # fmt: skip
+        """`lateness` in µs; `parties` a parties frame; `folder` takes identities that leave memory."""
+        self.compiled = compiled
+        self.records = InMemory() if records is None else records
+        self.acceptor = Acceptor(compiled.profile, lateness=lateness, parties=parties, folder=folder)
+        self.engine = Engine(compiled.program, shards=shards)
+        self.rows = np.empty(0, np.int64)
+        self._parts: list[I64] = []
+        self._assembly = Assembly(compiled, scoring)
+        self._shards = shards
+
+    def step(self, frame: pl.DataFrame, source: int = 0) -> Step:
+        """Judge a canonical frame, its rows in arrival order, and run the engine on what stands."""
+        known = len(self.acceptor.holders)
+        strangers = ~self.acceptor.holders.ours[:known]
+        arrivals = self.acceptor.accept(frame, source)
+        self.records.append(arrivals.first_row, arrivals.accepted)
+        self._parts.append(arrivals.columns["row"].astype(np.int64))
+        self.engine.transactions.append(given(arrivals.columns, self.compiled))
+        if np.any(arrivals.flags & np.uint32(Flag.DAY_PRECISION)):
+            self.engine.knobs = self.engine.knobs._replace(day_precision=True)
+        applied = self.engine.apply(
+            self._party(), self._shard_of(), arrivals.enter[arrivals.enter >= 0], arrivals.leave[arrivals.leave >= 0]
+        )
+        self._meet(np.flatnonzero(strangers & self.acceptor.holders.ours[:known]), applied)
+        return Step(arrivals, applied)
+
+    def changes(self, keys: Iterable[FindingKey]) -> list[Change]:
+        """The findings of these keys as they are now, in the order of subject, rule and week."""
+        wanted = sorted(set(keys))
+        ours = self.acceptor.holders.ours
+        held = [(key, self.engine.hits_of(key) if ours[key[1]] else []) for key in wanted]
+        named = np.unique(np.concatenate([hit.evidence for _, hits in held for hit in hits] or [np.empty(0, np.int32)]))
+        rows = self._rows_of(named)
+        ids = self.records.take(rows).get_column("transaction_id").to_list() if named.size else []
+        looked_up = dict(zip(named.tolist(), zip(ids, rows.tolist(), strict=True), strict=True))
+        texts = self.acceptor.holders.texts.frame
+        out = []
+        for key, hits in held:
+            if hits:
+                out.append(Change(*self._assembly.finding(key, hits, self.engine.transactions.rows, looked_up, texts)))
+            else:
+                subject, rule = self._assembly.subject(texts, key[1]), self.compiled.rules[key[0]].id
+                out.append(Change(FindingChange.withdraw(finding_id(subject, rule, week_of(key[2]))), ()))
+        return out
+
+    def _rows_of(self, transactions: I32) -> I64:
+        if self._parts:
+            self.rows = np.concatenate([self.rows, *self._parts])
+            self._parts = []
+        taken: I64 = self.rows[transactions]
+        return taken
+
+    def _meet(self, holders: npt.NDArray[np.intp], applied: Applied) -> None:
+        """Findings about holders that became subjects only now are news too."""
+        if holders.size:
+            applied.findings.update(self.engine.keys_about(set(holders.tolist())))
+
+    def _party(self) -> np.ndarray:
+        """What is known of parties, as the engine reads it."""
+        known = self.acceptor.party_rows
+        table = np.zeros(max(1, known.segment.size), PARTY)
+        if known.segment.size:
+            for name in ("turnover", "opened", "segment", "cash_intensive"):
+                table[name] = getattr(known, name)
+        return table
+
+    def _shard_of(self) -> I32:
+        names = self.acceptor.holders.names
+        return (names.hi[: len(names)] % np.uint64(self._shards)).astype(np.int32)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Everything but the records and the files of old identities, as flat named arrays for a snapshot."""
+        self._rows_of(np.empty(0, np.int32))
+        return {
+            "rows": self.rows,
+            **{f"accept.{k}": v for k, v in self.acceptor.state().items()},
+            **{f"engine.{k}": v for k, v in self.engine.state().items()},
+        }
+
+    def restore(self, state: Mapping[str, np.ndarray], older: list[str]) -> None:
+        """Take over a state, and the names of its files of old identities."""
+        self.rows, self._parts = state["rows"].copy(), []
+        self.acceptor.restore(_under(state, "accept."), older)
+        self.engine = Engine.from_state(self.compiled.program, _under(state, "engine."))
+
+
+def _under(state: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    return {name.removeprefix(prefix): held for name, held in state.items() if name.startswith(prefix)}

@@ -1,0 +1,180 @@
+"""The state of an embedded run: detection, models and archive, fed batch by batch; the slow half in a second thread.
+
+A batch goes through acceptance, engine and rules in the caller's thread; what became of it (records for the archive,
+legs for the models) is worked off behind it, in order. Whoever wants to look at the whole calls `settle` first.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from aml.engine.engine import FindingKey
+from aml.engine.keys import hash_columns
+from aml.learn.drift import mismatch
+from aml.pipeline.accept import Arrivals
+from aml.pipeline.detection import Change, Detection, Step
+from aml.pipeline.drawn import Drawn
+from aml.pipeline.inforce import Judgement
+from aml.pipeline.lineage import with_lineage
+from aml.pipeline.scored import ScoreBook
+from aml.pipeline.scores import RunRows
+from aml.pipeline.standing import Standing
+from aml.pipeline.strange import ModelFindings
+from aml.pipeline.threads import Behind
+from aml.store.archive import Archive
+from aml.store.files import writing_state
+
+WAITING: Final = 2  # batches that may wait for the second thread
+I64 = npt.NDArray[np.int64]
+Arrays = dict[str, npt.NDArray[Any]]
+
+
+class _Named:
+    """The records that detection asks for: it names transactions, and needs their ids only."""
+
+    def __init__(self, archive: Archive) -> None:
+        self._archive = archive
+
+    def append(self, first_row: int, frame: pl.DataFrame) -> None:
+        """Nothing: records go to the archive with their lineage."""
+
+    def take(self, rows: I64) -> pl.DataFrame:
+        """The ids of these rows."""
+        return self._archive.take(rows, ["transaction_id"])
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a host is made for. lateness: µs; received_at: when its records were read (UTC µs)."""
+
+    judgement: Judgement
+    lateness: int
+    parties: pl.DataFrame | None
+    folder: Path
+    received_at: int
+
+
+class Host:
+    """Everything between a batch of records and a checkpoint."""
+
+    def __init__(self, terms: Terms, archive: Archive) -> None:
+        judgement = terms.judgement
+        self.terms = terms
+        self.archive = archive
+        self.detection = Detection(
+            judgement.compiled, judgement.scoring, lateness=terms.lateness, records=_Named(archive),
+            parties=terms.parties, folder=terms.folder,
+        )  # fmt: skip
+        self.book = None if judgement.models is None else ScoreBook(judgement.models)
+        self.strange = None if judgement.models is None else ModelFindings(judgement.models, judgement.scoring)
+        self.standing = Standing()
+        self.rows = RunRows(archive.rows)
+        self.records: Counter[str] = Counter()  # accepted records by institution
+        self.changed: set[FindingKey] = set()
+        self._drawn = Drawn()
+        self._behind = Behind(WAITING)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._behind.__exit__(kind, error, trace)
+
+    def step(self, frame: pl.DataFrame) -> Arrivals:
+        """Take one batch of canonical records with the column `file`."""
+        step = self.detection.step(frame)
+        self.changed |= step.applied.findings
+        self.rows.take(step.arrivals)
+        self._behind.submit(partial(self._follow, step, self.detection.engine.transactions.rows))
+        return step.arrivals
+
+    def settle(self) -> None:
+        """Wait until all batches are worked off, and write what the archive holds."""
+        self._behind.drain()
+        with writing_state(self.terms.folder):
+            self.archive.flush()
+
+    def changes(self) -> list[Change]:
+        """The findings that changed since this was last asked, as they are now; the host is settled."""
+        changes = self.detection.changes(self.changed)
+        self.changed = set()
+        return changes + (self.strange.changes(self.detection) if self.strange is not None else [])
+
+    def _follow(self, step: Step, tx: npt.NDArray[Any]) -> None:
+        """The second thread's half of a batch. tx: the engine's transactions as they were after it."""
+        arrivals = step.arrivals
+        self.records.update(_by_institution(arrivals.accepted))
+        with writing_state(self.terms.folder):
+            self.archive.append(with_lineage(arrivals, self.terms.received_at))
+        self.standing.take(arrivals)
+        if self.book is not None and self.strange is not None:
+            surprise = self.book.step(step)
+            self.strange.take(arrivals.leave, step.applied.rows, surprise, tx, self.book.instruments)
+            self._drawn.take(step.applied.rows, self.book.instruments)
+
+    @property
+    def older(self) -> list[str]:
+        """Names of the files of identities that have left memory."""
+        held = self.detection.acceptor.older
+        return [] if held is None else list(held.names)
+
+    @property
+    def watermarks(self) -> dict[str, int]:
+        """Watermark in UTC µs of each institution that has one."""
+        marks = self.detection.acceptor.watermarks
+        return {name: marks[number] for name, number in self.tenants().items() if number in marks}
+
+    def tenants(self) -> dict[str, int]:
+        """Number of each institution by which acceptance knows it."""
+        names = sorted(self.records)
+        keys = hash_columns(pl.DataFrame({"institution": pl.Series(names, dtype=pl.String)}), ["institution"])
+        numbers = self.detection.acceptor.texts["tenant"].find(*keys)
+        return {name: number for name, number in zip(names, numbers.tolist(), strict=True) if number >= 0}
+
+    def drift(self) -> str | None:
+        """One sentence where the models were trained on other data than this run brought."""
+        models = self.terms.judgement.models
+        legs = self._drawn.legs()
+        if models is None or legs is None:
+            return None
+        return next((told for bundle in models.bundles if (told := mismatch(bundle, legs)) is not None), None)
+
+    def state(self) -> Arrays:
+        """Everything, for a snapshot; the host is settled."""
+        parts: dict[str, Mapping[str, npt.NDArray[Any]]] = {
+            "detection": self.detection.state(), "standing": self.standing.state(),
+        }  # fmt: skip
+        if self.book is not None and self.strange is not None:
+            parts |= {"book": self.book.state(), "strange": self.strange.state()}
+        return {f"{prefix}.{name}": array for prefix, part in parts.items() for name, array in part.items()}
+
+    def restore(self, state: Arrays, older: list[str], records: Mapping[str, int]) -> None:
+        """Take over a state made under the same rules and models."""
+        self.detection.restore(under(state, "detection"), older)
+        self.standing.restore(under(state, "standing"))
+        self.records = Counter(records)
+        if self.book is not None and self.strange is not None:
+            self.book.restore(under(state, "book"))
+            self.strange.restore(under(state, "strange"))
+
+
+def under(state: Mapping[str, npt.NDArray[Any]], prefix: str) -> Arrays:
+    """The arrays of one part, without its name."""
+    return {name[len(prefix) + 1 :]: array for name, array in state.items() if name.startswith(prefix + ".")}
+
+
+def _by_institution(frame: pl.DataFrame) -> dict[str, int]:
+    counted = frame.get_column("institution").value_counts()
+    return dict(zip(counted["institution"].to_list(), counted["count"].to_list(), strict=True))

@@ -1,0 +1,74 @@
+"""What a run judges by: profile, rules, scoring and models, loaded and checked before anything is written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from aml import content
+from aml.detect.compile import Compiled, compile_rules
+from aml.detect.load import load_rules
+from aml.detect.profile import load_profile
+from aml.domain.errors import AmlError
+from aml.learn.bundle import ARRAYS, MANIFEST
+from aml.learn.infer import Models, load_models
+from aml.scoring.config import ScoringConfig, parse_scoring
+from aml.store.encoding import digest
+from aml.store.runs import InForce
+
+SCORING = "scoring.toml"
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """Everything in force. models: None where none was trained. messages: what the user should know of it."""
+
+    compiled: Compiled
+    scoring: ScoringConfig
+    models: Models | None
+    messages: tuple[str, ...]
+
+    @property
+    def texts(self) -> list[InForce]:
+        """Every text in force, word for word."""
+        profile = self.compiled.profile
+        texts = [InForce("rule", rule.id, rule.version, rule.text) for rule in self.compiled.rules]
+        texts += [
+            InForce("scoring", SCORING, self.scoring.version, self.scoring.text),
+            InForce("profile", profile.name, 1, profile.text),
+        ]
+        if self.models is not None:
+            texts += [InForce("model", b.spec.id, b.spec.version, b.spec.text) for b in self.models.bundles]
+        return texts
+
+    @property
+    def rules_sha256(self) -> str:
+        """Hash of all that decides which hits there are: the rules and the profile."""
+        return digest(self.compiled.profile.sha256, [rule.sha256 for rule in self.compiled.rules])
+
+    @property
+    def models_sha256(self) -> str:
+        """Hash of all that decides how strange a leg is: the artefacts and their weights."""
+        if self.models is None:
+            return digest(None)
+        return digest([bundle.sha256 for bundle in self.models.bundles], dict(self.scoring.model_weights))
+
+
+def load_judgement(profile: str, models: Path | None) -> Judgement:
+    """Load what is in force under a profile. `models`: the folder of `aml train`, default the shipped ones.
+
+    Raises AmlError that names the file and the mend.
+    """
+    held = load_profile(profile)
+    compiled = compile_rules(load_rules(held.name), held)
+    path = content.folder("rules") / SCORING
+    scoring = parse_scoring(path.read_text(encoding="utf-8"), str(path))
+    if models is not None:
+        if not models.is_dir():
+            raise AmlError(f"{models}: is no folder of models: train some with `aml train FEED --out {models}`")
+        return Judgement(compiled, scoring, load_models(models, scoring.model_weights), ())
+    shipped = content.folder("models")
+    if not any((shipped / name / file).exists() for name in scoring.model_weights for file in (ARRAYS, MANIFEST)):
+        told = "no anomaly models: none is trained yet; train on your own history: aml train FEED --out my-models"
+        return Judgement(compiled, scoring, None, (f"{told}, then aml run FEED --models my-models",))
+    return Judgement(compiled, scoring, load_models(shipped, scoring.model_weights), ())
