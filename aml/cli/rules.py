@@ -51,7 +51,8 @@ def check(
         }
         render.emit(told)
     else:
-        render.show(f"{report.rules:,} rules, {report.tests:,} inline tests, {report.mutants:,} mutants")
+        counted = ((report.rules, "rule"), (report.tests, "inline test"), (report.mutants, "mutant"))
+        render.show(", ".join(render.plural(number, what) for number, what in counted))
         render.bullets(report.problems)
     if report.problems:
         fail(f"{render.plural(len(report.problems), 'problem')} in the rule files", ExitCode.CHECK_FAILED)

@@ -40,7 +40,7 @@ def measure(led: Any, tx: Any, party: Any, knobs: Any, det: Any, h: int, i: int,
     if kind == IN_OUT:
         return fans.gather_scatter(led, tx, party, knobs, det, h, i, f, work)
     if kind == BACK:
-        return fans.there_and_back(led, tx, party, det, h, i, f, work)
+        return fans.there_and_back(led, tx, det, h, i, f, work)
     if kind == WOKEN:
         return flow.woken(led, knobs, det, h, i, f, work)
     return match(led, h, i, f, work)

@@ -6,20 +6,35 @@ what each finding now rests on.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
-from aml.engine.arrays import Books, Found, Transactions, new_found
+from aml.engine.arrays import Books, Found, Transactions, new_found, with_room
 from aml.engine.ends import legs_to_rerun
+from aml.engine.evict import (
+    UNIT_DAYS,
+    drop_legs,
+    evidence_of,
+    legs_to_drop,
+    mark_held,
+    mark_trails,
+    move_trails,
+    older,
+    reach,
+    renumber,
+    settled_hits,
+)
 from aml.engine.facts import FACTS
 from aml.engine.features import DEPTH, FITS
 from aml.engine.group import in_order
 from aml.engine.hits import EVIDENCE, WASTE, HitBook
-from aml.engine.layout import NONE, TRAIL, Knobs
+from aml.engine.layout import DAY, NONE, TRAIL, Knobs
 from aml.engine.program import Program
 from aml.engine.shard import NOT_AGAIN, Again, Forwarded, Shard
+from aml.engine.snapshot import restore, shards_in, snapshot
 
 FindingKey = tuple[int, int, int]
 """Rule number, subject's holder, week (0 = the week of 29 December 1969, Mondays, UTC)."""
@@ -132,9 +147,67 @@ class Engine:
             ))  # fmt: skip
         return made
 
+    def keys_about(self, subjects: Collection[int] | None) -> set[FindingKey]:
+        """Findings that hold now about these subjects, or all of them."""
+        return self.hits.keys_about(None if subjects is None else np.fromiter(subjects, np.int64))
+
     def fact_names(self, detector: int) -> tuple[str, ...]:
         """Names of a detector's facts, in the order of its vector."""
         return FACTS[self.program.kinds[detector]]
+
+    def evict(self, fixed: int | np.ndarray, least: float = 0.2) -> int:
+        """Drop what nothing can read any more, once it makes up the share `least` of the legs held.
+
+        fixed: UTC µs, of all holders or by holder: no leg before it enters or leaves any more (the watermark less twice
+        the lateness: a reversal comes up to the lateness after its original). Hits of weeks before it are forgotten:
+        those findings stand. Returns how many legs were dropped.
+        """
+        bound = np.maximum(np.broadcast_to(np.asarray(fixed, np.int64), self.shard_of.shape), -(1 << 61))
+        rerun = bound - UNIT_DAYS * DAY
+        far = reach(self.program)
+        drops = [np.zeros(self.shard_of.size, np.int32) for _ in self.shards]
+        for s, many in zip(self.shards, drops, strict=True):
+            s.ledger = with_room(s.ledger, self.shard_of.size, 0, 0, 0)
+            legs_to_drop(s.ledger, rerun, far.legs, far.cash, many)
+        total = sum(int(many.sum()) for many in drops)
+        held = sum(int(s.ledger.holders["n"].sum()) for s in self.shards)
+        if total == 0 or total < least * held:
+            return 0
+        for s, many in zip(self.shards, drops, strict=True):
+            s.ledger = drop_legs(s.ledger, many)
+        self._compact(bound, rerun, far.trails)
+        return total
+
+    def _compact(self, bound: np.ndarray, rerun: np.ndarray, trails: int) -> None:
+        """Keep only the transactions that something still names, and give them new rows."""
+        tx = self.transactions.rows[: self.transactions.n]
+        idle = older(tx, rerun, trails)
+        tx["n_trails"][idle] = tx["n_payers"][idle] = 0
+        hits = self.hits.living()
+        hits = hits[~settled_hits(self.hits.book.hits, hits, tx, rerun)]
+        kept = ~older(tx, bound, 0)
+        kept[evidence_of(self.hits.book, hits)] = True
+        n_trails, n_payers = mark_trails(tx, self.books.trails, self.books.payers, kept)
+        for s in self.shards:
+            mark_held(s.ledger, kept)
+        moved = self.transactions.keep(kept)
+        books = Books(np.zeros(max(1024, n_trails), TRAIL), np.zeros(max(4096, n_payers), np.int32))
+        move_trails(self.transactions.rows, self.books, books, moved)
+        self.books, self.book_use = books, np.array([n_trails, n_payers], np.int64)
+        for s in self.shards:
+            renumber(s.ledger, moved)
+        self.hits.keep(hits, moved, [s.ledger for s in self.shards], self.shard_of)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """All that is remembered, as flat arrays; between batches only."""
+        return snapshot(self)
+
+    @classmethod
+    def from_state(cls, program: Program, state: Mapping[str, np.ndarray]) -> Engine:
+        """The engine whose `state` this is, under the same program. Raises ValueError for another format."""
+        self = cls(program, shards=shards_in(state))
+        restore(self, state)
+        return self
 
     def _renew_marks(self) -> None:
         if self.tally[0] > MOST_SERIAL:

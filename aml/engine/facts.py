@@ -43,5 +43,5 @@ FACTS: Final[dict[str, tuple[str, ...]]] = {
 # Facts in reporting minor units.
 MONEY: Final = frozenset({
     "sum", "largest", "largest_visit", "conductor_sum", "in_sum", "out_sum", "new_in_sum", "new_out_sum", "out_sum_others",
-    "origin_sum", "end_sum", "end_credits", "start", "end", "back", "old_mean", "amount",
+    "origin_sum", "end_sum", "start", "end", "back", "old_mean", "amount",
 })  # fmt: skip

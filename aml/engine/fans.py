@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from aml.engine.layout import CREDIT, DEBIT, HOUR, NONE, PERSON, T_BATCH, T_CARD, T_NEW
+from aml.engine.layout import CREDIT, DEBIT, HOUR, NONE, PERSON, T_BATCH, T_CARD, T_COUNTED, T_LEG, T_NEW, T_REFUND
 from aml.engine.tables import first_on_day, jit
 from aml.engine.walk import (
     age_at,
@@ -204,8 +204,6 @@ def gather_scatter(led: Any, tx: Any, party: Any, knobs: Any, det: Any, h: int, 
     from_new = hit.cp >= 0 and work.marks[hit.cp].fresh == mark
     if from_new if at_debit else not from_new:
         return NOT_HERE
-    if at_debit and payroll and (hit.tag & T_BATCH) != 0:
-        return NOT_HERE
     ev, out, in_sum = 0, 0, 0
     for k in range(lo, end):
         leg = led.legs[start + k]
@@ -214,7 +212,7 @@ def gather_scatter(led: Any, tx: Any, party: Any, knobs: Any, det: Any, h: int, 
         if counted_credit(leg.tag):
             in_sum += leg.amount
         theirs = leg.cp >= 0 and work.marks[leg.cp].fresh == mark
-        left = counted_debit(leg.tag) and not theirs and not (payroll and (leg.tag & T_BATCH) != 0)
+        left = counted_debit(leg.tag) and not theirs
         if left:
             out += leg.amount
         if left or (theirs and counted_credit(leg.tag)):
@@ -228,18 +226,25 @@ def gather_scatter(led: Any, tx: Any, party: Any, knobs: Any, det: Any, h: int, 
 
 
 @jit
-def there_and_back(led: Any, tx: Any, party: Any, det: Any, h: int, i: int, f: np.ndarray, work: Any) -> int:
+def goes_across(tx: Any, leg: Any) -> bool:
+    """A counted leg of a payment between two holders, not by card, that is no refund."""
+    both = tx[leg.tx].debit_tag & tx[leg.tx].credit_tag & T_LEG
+    return leg.cp >= 0 and (leg.tag & (T_CARD | T_REFUND)) == 0 and (leg.tag & T_COUNTED) != 0 and both != 0
+
+
+@jit
+def there_and_back(led: Any, tx: Any, det: Any, h: int, i: int, f: np.ndarray, work: Any) -> int:
     """Payments to one counterparty that came back, each return matched to the earliest open payment; evidence: both."""
     start = led.holders[h].start
     hit = led.legs[start + i]
-    if hit.cp < 0:
+    if not goes_across(tx, hit):
         return NOT_HERE
     lo = first_on_day(led.legs, start, 0, i + 1, hit.day - det.window_days + 1)
     times, paid, back, opened, ev = 0, 0, 0, 0, 0
     hit_matched = False
     for k in range(lo, i + 1):
         leg = led.legs[start + k]
-        if leg.cp != hit.cp or (leg.tag & (1 << 25)) != 0:
+        if leg.cp != hit.cp or not goes_across(tx, leg):
             continue
         if counted_debit(leg.tag):
             work.slots[opened].order = k

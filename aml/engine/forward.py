@@ -182,6 +182,14 @@ def fitting_heads(led: Any, h: int, amount: int, out: np.ndarray) -> None:
 
 
 @jit
+def expect_whole_days(led: Any, tx: Any, h: int, tail: np.ndarray, m: int) -> None:
+    """Let filters know before the first of these legs that a later one of its day may count for it too."""
+    for j in range(m):
+        if (tx[tail[j].tail_tx].debit_tag | tx[tail[j].tail_tx].credit_tag) & T_DAYP:
+            led.holders[h].whole_days = True
+
+
+@jit
 def run_holder(led: Any, tx: Any, party: Any, knobs: Any, filters: np.ndarray, h: int, at: int, m: int,
                tail: np.ndarray, out: Any, rows: np.ndarray, work: Any) -> None:
     """Write the holder's legs from index `at` on from tail[0:m] and compute all that follows from them.
@@ -196,6 +204,8 @@ def run_holder(led: Any, tx: Any, party: Any, knobs: Any, filters: np.ndarray, h
     last_debit = last_of(led, start, at, DEBIT)
     seen = last_credit != NONE or last_debit != NONE or base_day(led, holders[h].base) != NEVER
     refill(led, h, at, work.ring, work.pushed)
+    if knobs.day_precision:
+        expect_whole_days(led, tx, h, tail, m)
     for j in range(m):
         i = at + j
         x, side = tail[j].tail_tx, tail[j].tail_side

@@ -275,9 +275,15 @@ class HitBook:
 
     def changed(self) -> set[tuple[int, int, int]]:
         """Findings that changed since `begin`: (rule, subject, week)."""
-        keys = np.unique(self.book.changed[: self.book.meter[CHANGED]])
-        rule, subject, week = (keys >> 16) & 0xFFFF, keys >> 32, keys & 0xFFFF
-        return set(zip(rule.tolist(), subject.tolist(), week.tolist(), strict=True))
+        return _read_keys(self.book.changed[: self.book.meter[CHANGED]])
+
+    def keys_about(self, subjects: np.ndarray | None) -> set[tuple[int, int, int]]:
+        """Findings that hold about these subjects, or all of them."""
+        hits = self.book.hits[: self.book.meter[USED]]
+        holds = hits["hangs"] != GONE
+        if subjects is not None:
+            holds &= np.isin(hits["subject"], subjects)
+        return _read_keys(hits["key"][holds])
 
     def of(self, rule: int, subject: int, week: int) -> tuple[np.ndarray, list[np.ndarray]]:
         """The hits (dtype HIT) of a finding and each one's evidence, by rows of transactions; a shard's hits in no
@@ -309,11 +315,11 @@ class HitBook:
 
     def state(self) -> dict[str, np.ndarray]:
         """The hits that hold and their evidence, as copies."""
-        places = self.living()
-        hits = self.book.hits[places]
-        into = np.repeat(hits["first"] - np.cumsum(hits["number"]) + hits["number"], hits["number"])
-        evidence = self.book.evidence[into + np.arange(into.size)]
-        hits["first"] = np.cumsum(hits["number"]) - hits["number"]
+        hits = self.book.hits[self.living()]
+        number = hits["number"].astype(np.int64)
+        first = np.cumsum(number) - number
+        evidence = self.book.evidence[np.repeat(hits["first"] - first, number) + np.arange(int(number.sum()))]
+        hits["first"] = first
         return {"hits": hits, "evidence": evidence}
 
     @classmethod
@@ -324,6 +330,12 @@ class HitBook:
         self.book = self.book._replace(hits=hits.copy(), evidence=state["evidence"].copy())
         self.keep(np.arange(hits.size), np.zeros(0, np.int32), ledgers, shard_of)
         return self
+
+
+def _read_keys(keys: np.ndarray) -> set[tuple[int, int, int]]:
+    keys = np.unique(keys)
+    rule, subject, week = (keys >> 16) & 0xFFFF, keys >> 32, keys & 0xFFFF
+    return set(zip(rule.tolist(), subject.tolist(), week.tolist(), strict=True))
 
 
 def _book(hits: int, evidence: int, paths: int, findings: int) -> Book:

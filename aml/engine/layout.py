@@ -64,9 +64,19 @@ LEG: Final = np.dtype(
     align=True,
 )
 BASE: Final = np.dtype(
-    [("t", "i8"), ("sq", "i8"), ("sq2", "i8"), ("day", "i4"), ("qmax", "i4"), ("known", "?")], align=True
+    [
+        ("t", "i8"),
+        ("sq", "i8"),
+        ("sq2", "i8"),
+        ("day", "i4"),
+        ("qmax", "i4"),
+        ("counts", "i4", (MEASURES,)),  # running totals of all that was dropped, in the row of the first direction
+        ("sums", "i8", (SUMS,)),
+        ("known", "?"),  # some leg of the direction was dropped
+    ],
+    align=True,
 )
-"""What outlives the last dropped leg of a holder in one direction; the running totals stand before the first leg."""
+"""What outlives the last dropped leg of a holder in one direction."""
 
 HOLDER: Final = np.dtype(
     [

@@ -146,7 +146,7 @@ def make_room(led: Any, h: int, need: int, keep: int) -> None:
     """Give the holder a block for `need` legs, keeping its first `keep`; free blocks of the class are used first.
 
     The slot before the first leg holds the running totals of what was dropped (zero at first), so that every window
-    is one difference.
+    is one difference. A holder whose legs were all dropped has no block; its totals wait in the base table.
     """
     row = led.holders[h]
     if need < row.cap:
@@ -166,6 +166,9 @@ def make_room(led: Any, h: int, need: int, keep: int) -> None:
         old_class = capacity_class(row.cap)
         led.legs[old].t = led.meter[FREE_LISTS + old_class]
         led.meter[FREE_LISTS + old_class] = old
+    elif row.base != NONE:
+        led.legs[head].counts[:] = led.base[row.base, 0].counts
+        led.legs[head].sums[:] = led.base[row.base, 0].sums
     else:
         led.legs[head].counts[:] = 0
         led.legs[head].sums[:] = 0

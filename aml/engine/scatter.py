@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from aml.engine.layout import CREDIT, NONE, T_CARD
-from aml.engine.tables import jit
+from aml.engine.tables import before, jit
 from aml.engine.walk import counted_credit
 
 NOT_HERE = -1
@@ -37,7 +37,8 @@ def carrying(led: Any, tx: Any, h: int, i: int, window: int, work: Any) -> int:
 
 
 @jit
-def scatter_gather(led: Any, tx: Any, books: Any, det: Any, h: int, i: int, f: np.ndarray, work: Any) -> tuple[int, int]:
+def scatter_gather(led: Any, tx: Any, books: Any, det: Any, h: int, i: int, f: np.ndarray,
+                   work: Any) -> tuple[int, int]:
     """The origin that reaches this end through most middles in the window; returns (evidence, origin's holder).
 
     Evidence: the payments to the middles and what they sent on. The leg at i must carry the origin itself.
@@ -45,14 +46,15 @@ def scatter_gather(led: Any, tx: Any, books: Any, det: Any, h: int, i: int, f: n
     start = led.holders[h].start
     hit = led.legs[start + i]
     n = carrying(led, tx, h, i, det.window, work)
-    best, best_in, best_first, origin = 0, 0, 0, NONE
+    best, best_in, best_first, origin = 0, 0, NONE, NONE
     for p in range(tx[hit.tx].n_payers):
         y = books.payers[tx[hit.tx].payers + p]
         o = tx[y].debit_holder
-        if tx[y].t <= hit.t - det.window or o == origin:
+        if tx[y].t <= hit.t - det.window or o == origin or not forwards(tx, det, hit.tx, y):
             continue
         middles, in_sum, _, first, _ = reach(led, tx, books, det, h, o, hit.t, n, work, False)
-        if middles > best or (middles == best and (in_sum > best_in or (in_sum == best_in and first < best_first))):
+        more = middles > best or (middles == best and in_sum > best_in)
+        if more or (middles == best and in_sum == best_in and middles > 0 and before(tx, first, best_first)):
             best, best_in, best_first, origin = middles, in_sum, first, o
     if best < det.least:
         return NOT_HERE, NONE
@@ -72,27 +74,29 @@ def scatter_gather(led: Any, tx: Any, books: Any, det: Any, h: int, i: int, f: n
 @jit
 def reach(led: Any, tx: Any, books: Any, det: Any, h: int, origin: int, t: int, n: int, work: Any,
           keep: bool) -> tuple[int, int, int, int, int]:
-    """Middles, sum to the end, sum from the origin, its first time and the evidence of one origin over n credits."""
+    """Middles, sum to the end, sum from the origin, its first payment and the evidence of one origin over n
+    credits."""
     start = led.holders[h].start
     work.serial[0] += 1
     mark = work.serial[0]
     middles, in_sum, out_sum, ev = 0, 0, 0, 0
-    first = t
+    first = NONE
     for a in range(n - 1, -1, -1):
         leg = led.legs[start + work.slots[a].order]
         x = leg.tx
-        carries = False
+        sends_on = False
         for p in range(tx[x].n_payers - 1, -1, -1):
             y = books.payers[tx[x].payers + p]
             if tx[y].debit_holder != origin or tx[y].t <= t - det.window or not forwards(tx, det, x, y):
                 continue
-            carries = True
-            first = min(first, tx[y].t)
+            sends_on = True
+            if first == NONE or before(tx, y, first):
+                first = y
             if not held(work.ev2, ev, y):
                 work.ev2[ev] = y
                 ev += 1
                 out_sum += tx[y].credit_value
-        if carries:
+        if sends_on:
             in_sum += leg.amount
             if work.marks[leg.cp].stamp != mark:
                 work.marks[leg.cp].stamp = mark

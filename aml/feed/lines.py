@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 from aml.feed.formats import Source
@@ -12,36 +12,55 @@ _BLOCK: Final = 1 << 22
 LONGEST: Final = 1 << 20  # bytes of a line; what is longer is no payment
 
 
-@dataclass(slots=True)
 class Block:
-    """Lines without their line ends; `first` is the number of the first one, from 1. `done`: bytes of the file read."""
+    """Whole lines; `first` is the number of the first one, from 1. `done`: bytes of the file read.
 
-    first: int
-    lines: list[bytes]
-    done: int
+    They are held as lines or as one text, and the other form is made when it is asked for.
+    """
+
+    def __init__(self, first: int, content: list[bytes] | bytes, done: int) -> None:
+        self.first, self.done = first, done
+        self._content = content
+
+    @cached_property
+    def lines(self) -> list[bytes]:
+        """Lines without their line ends."""
+        return self._content.split(b"\n") if isinstance(self._content, bytes) else self._content
+
+    @cached_property
+    def data(self) -> bytes:
+        """All lines as one text, a line end between two."""
+        return self._content if isinstance(self._content, bytes) else b"\n".join(self._content)
+
+    def __len__(self) -> int:
+        return self.data.count(b"\n") + 1 if isinstance(self._content, bytes) else len(self._content)
 
 
 def blocks(source: Source, size: int) -> Iterator[Block]:
-    """The lines of a source, `size` at a time; the last line need not end."""
-    held: list[bytes] = []
-    parts: list[bytes] = []  # the line that is not whole yet
+    """The lines of a source, some `size` at a time; the last line need not end."""
     first = 1
-    while block := source.read(_BLOCK):
-        lines = block.split(b"\n")
-        if len(lines) == 1:
-            parts.append(block)
+    parts: list[bytes] = []  # what was read and not handed on yet: its last line may not be whole
+    lines = 0
+    while data := source.read(_BLOCK):
+        parts.append(data)
+        lines += data.count(b"\n")
+        if lines < size:
             continue
-        parts.append(lines[0])
-        lines[0] = b"".join(parts) if len(parts) > 1 else parts[0]
-        parts = [lines.pop()]
-        held += lines
-        start = 0
-        while len(held) - start >= size:
-            yield Block(first, held[start : start + size], source.done())
-            first, start = first + size, start + size
-        held = held[start:]
+        whole, _, rest = b"".join(parts).rpartition(b"\n")
+        for block in _cut(Block(first, whole, source.done()), lines, size):
+            yield block
+            first += len(block)
+        parts, lines = [rest], 0
     last = b"".join(parts)
     if last:
-        held.append(last)
-    if held:
-        yield Block(first, held, source.done())
+        last = last.removesuffix(b"\n")
+        yield from _cut(Block(first, last, source.done()), last.count(b"\n") + 1, size)
+
+
+def _cut(block: Block, lines: int, size: int) -> Iterator[Block]:
+    """The block, in pieces if it holds twice as many lines as wanted."""
+    if lines < 2 * size:
+        yield block
+        return
+    for start in range(0, lines, size):
+        yield Block(block.first + start, block.lines[start : start + size], block.done)

@@ -1,4 +1,7 @@
-"""NDJSON lines to columns: one object a line, flat or nested, numbers by their decimal text, bad lines apart."""
+"""NDJSON lines to columns: one object a line, flat or nested, numbers by their decimal text, bad lines apart.
+
+Plain lines are read by columns (plainjson); what is not plain is read line by line, and says what is wrong with it.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +9,25 @@ import json
 from collections.abc import Iterable, Sequence
 from decimal import Decimal, InvalidOperation
 from operator import itemgetter
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from aml.domain.transaction import ENDS, RejectCode
 from aml.feed.fields import END_FIELDS, FIELDS, Kind, encode
 from aml.feed.lines import LONGEST, Block
+from aml.feed.plainjson import PlainReader
 from aml.feed.raw import Raw, Reject, Verdicts, quoted
 
 _NESTED: Final = {end: {part: f"{end}_{part}" for part in END_FIELDS} for end in ENDS}
 _BANKS: Final = 3
 _STEP: Final = 512
 Record = dict[str, Any]
+I64 = npt.NDArray[np.int64]
+T = TypeVar("T")
 
 
 def _number(text: str) -> Decimal:
@@ -32,40 +40,78 @@ def _number(text: str) -> Decimal:
 _decode: Final = msgspec.json.Decoder(float_hook=_number).decode
 
 
-def read_block(block: Block, source: str) -> Raw:
-    """The columns of a block of lines; blank lines count for nothing."""
-    return _Gathered(block, source).raw()
+class NdjsonReader:
+    """Reads the blocks of one feed: plain lines by columns, the others one by one."""
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+        self._plain = PlainReader()
+
+    def read(self, block: Block) -> Raw:
+        """The columns of a block of lines; blank lines count for nothing."""
+        frame, plain = self._plain.read(block)
+        numbers = np.flatnonzero(~plain)
+        lines = [block.lines[number] for number in numbers.tolist()] if numbers.size else []
+        rest = read_lines(lines, numbers + block.first, self._source)
+        self._plain.expect(rest.frame.columns)
+        raw = _merged(frame, np.flatnonzero(plain) + block.first, rest)
+        raw.original = lambda row: block.lines[raw.place[row] - block.first]
+        raw.done = block.done
+        return raw
+
+
+def _merged(frame: pl.DataFrame, place: I64, rest: Raw) -> Raw:
+    """Plain rows and the others in the order of their places."""
+    if not rest.place.len():
+        return Raw(frame, pl.Series("place", place), rest.original, rest.verdicts, rest.extra, rest.failed)
+    if not place.size:
+        return rest
+    places = np.concatenate([place, rest.place.to_numpy()])
+    order = np.argsort(places, kind="stable")
+    row = np.empty(places.size, np.int64)
+    row[order] = np.arange(places.size)
+    moved = row[place.size :].tolist()
+    whole = pl.concat([frame, rest.frame], how="diagonal")[order]
+    verdicts = Verdicts(_moved(rest.verdicts.found, moved), rest.verdicts.warnings, _moved(rest.verdicts.kept, moved))
+    return Raw(
+        whole, pl.Series("place", places[order]), rest.original, verdicts, _moved(rest.extra, moved), rest.failed
+    )
+
+
+def _moved(by_row: dict[int, T], rows: list[int]) -> dict[int, T]:
+    return {rows[row]: value for row, value in by_row.items()}
+
+
+def read_lines(lines: list[bytes], numbers: I64, source: str) -> Raw:
+    """The columns of lines one by one, whatever stands in them; `numbers` are their places."""
+    return _Gathered(lines, numbers.tolist(), source).raw()
 
 
 class _Gathered:
-    """The fields of a block's records, gathered a few hundred lines at a time: while they are in the cache."""
+    """The fields of some lines' records, gathered a few hundred lines at a time: while they are in the cache."""
 
-    def __init__(self, block: Block, source: str) -> None:
-        self._block, self._source = block, source
+    def __init__(self, lines: list[bytes], numbers: list[int], source: str) -> None:
+        self._lines, self._numbers, self._source = lines, numbers, source
         self._fields: dict[str, list[Any]] = {}
         self._rows = 0
-        self._places: list[int] = []  # indices of the lines that became rows, while some did not
+        self._kept: list[int] = []  # indices of the lines that became rows
         self._failed: list[Reject] = []
         self._extra: dict[int, dict[str, Any]] = {}
         self._verdicts = Verdicts()
 
     def raw(self) -> Raw:
-        lines, first = self._block.lines, self._block.first
+        lines = self._lines
         for start in range(0, len(lines), _STEP):
             self._gather(lines[start : start + _STEP], start)
         columns = {name: column(name, self._fields[name], self._verdicts) for name in sorted(self._fields)}
-        if len(self._places) < len(lines):
-            place = pl.Series("place", self._places, dtype=pl.Int64) + first
-        else:
-            place = pl.int_range(first, first + len(lines), eager=True).alias("place")
+        place = pl.Series("place", [self._numbers[index] for index in self._kept], dtype=pl.Int64)
         raw = Raw(
-            pl.DataFrame(columns, height=self._rows),
+            pl.DataFrame(columns) if columns else pl.DataFrame(height=self._rows),
             place,
-            lambda row: lines[self._places[row]],
+            lambda row: lines[self._kept[row]],
             self._verdicts,
             self._extra,
             self._failed,
-            self._block.done,
         )
         if b"\\u0000" in b"\n".join(lines):
             _no_nul(raw)
@@ -74,7 +120,7 @@ class _Gathered:
     def _gather(self, lines: list[bytes], start: int) -> None:
         rows = _values(lines)
         if set(map(type, rows)) == {dict}:
-            self._places += range(start, start + len(lines))
+            self._kept += range(start, start + len(lines))
         else:
             rows = self._objects(rows, lines, start)
             if not rows:
@@ -101,10 +147,10 @@ class _Gathered:
         rows = []
         for number, value in enumerate(values):
             if type(value) is dict:
-                self._places.append(start + number)
+                self._kept.append(start + number)
                 rows.append(value)
             elif (fault := _fault(value, lines[number])) is not None:
-                place = self._block.first + start + number
+                place = self._numbers[start + number]
                 self._failed.append(Reject(fault[0], self._source, place, fault[1], lines[number]))
         return rows
 
@@ -126,7 +172,7 @@ class _Gathered:
 
     def _keep_unknown(self, rows: list[Record], unknown: set[str]) -> None:
         for number, row in enumerate(rows, self._rows):
-            kept = {name: row[name] for name in unknown if name in row}
+            kept = {name: row[name] for name in unknown if row.get(name) is not None}
             if kept:
                 self._extra.setdefault(number, {}).update(kept)
 

@@ -90,18 +90,18 @@ class Raw:
     """Rows as they were read.
 
     `frame` has columns by our flat names, text or typed, absent ones left out; `place` and `original` by row. Fields
-    that we do not know are in `beside`, as whole columns, and in `extra`, by row. `failed` are rejects that never became
-    rows.
+    that we do not know are in `beside`, as whole columns, and in `extra`, by row. `failed` are rejects that never
+    became rows.
     """
 
     frame: pl.DataFrame
     place: pl.Series
     original: Callable[[int], bytes]
     verdicts: Verdicts = field(default_factory=Verdicts)
-    beside: pl.DataFrame = field(default_factory=pl.DataFrame)
     extra: dict[int, dict[str, Any]] = field(default_factory=dict)
     failed: list[Reject] = field(default_factory=list)
     done: int = 0
+    beside: pl.DataFrame = field(default_factory=pl.DataFrame)
 
     @property
     def read(self) -> int:

@@ -16,7 +16,7 @@ from aml.feed.fields import FIELDS
 from aml.feed.formats import STDIN, Format, Source, look, open_source
 from aml.feed.lines import blocks
 from aml.feed.mapping import PLAIN, Mapping, mapped
-from aml.feed.ndjson import read_block
+from aml.feed.ndjson import NdjsonReader
 from aml.feed.rates import NO_RATES, Rates
 from aml.feed.raw import Chunk, Raw, Reject
 from aml.feed.validate import Terms, validate
@@ -91,7 +91,8 @@ def _raws(source: Source, terms: Terms, start: dt.date | None, mapping: bool, ch
         case Format.NDJSON:
             if terms.mapping.columns or terms.mapping.sides:
                 raise AmlError(f"{terms.mapping.path}: columns: {source.shown} is NDJSON, whose fields have our names")
-            return (_constants(read_block(block, source.name), terms) for block in blocks(source, chunk))
+            reader = NdjsonReader(source.name)
+            return (_constants(reader.read(block), terms) for block in blocks(source, chunk))
         case Format.CSV:
             return _csv(source, terms, start, mapping, chunk)
         case Format.PARQUET:

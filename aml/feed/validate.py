@@ -299,7 +299,8 @@ class _Judge:
             sparse.setdefault(row, {}).update(fields)
         beside = self.raw.beside
         if "transaction_code" in self.frame.columns:
-            beside = beside.with_columns(self.frame.get_column("transaction_code"))
+            codes = self.frame.select("transaction_code")
+            beside = beside.hstack(codes) if beside.width else codes
         column = extra_column(beside, sparse, self.rows)
         if column is not None:
             self.columns["extra"] = column

@@ -21,7 +21,7 @@ def legs_like(models: Models, n: int, seed: int = 0) -> Legs:
     """Made-up legs, none of them cards, with each feature spread as in the model's training."""
     rng = np.random.default_rng(seed)
     trained = models.bundles[0].fingerprint
-    x = np.empty((n, len(FEATURES)))
+    x = np.empty((n, len(FEATURES)), np.float32)
     for j, feature in enumerate(FEATURES):
         edges = np.array(trained.edges[feature.name])
         shares = np.array(trained.shares[feature.name])

@@ -82,9 +82,7 @@ class Sampler:
         rows = rows.take(np.arange(_whole(rows.key, self._fit.rows)))
         number = np.cumsum(np.append(False, rows.key[1:] != rows.key[:-1]))
         kept = rows.legs
-        legs = Legs(
-            kept.x.astype(np.float64), kept.direction, kept.instrument, kept.sender, kept.receiver, kept.scored, number
-        )
+        legs = Legs(kept.x, kept.direction, kept.instrument, kept.sender, kept.receiver, kept.scored, number)
         if not ranked(legs).any():
             raise AmlError("nothing to train on: every leg is a card payment, and those rank last")
         return Sample(legs, rows.t, int(number[-1]) + 1)

@@ -59,7 +59,8 @@ class Census:
         """
         tenant, here = (holders.texts.frame.get_column(n).to_numpy() for n in ("institution", "party_institution"))
         segment = np.full(len(holders), NONE, np.int8)
-        segment[: self._segment.size] = self._segment
+        known = self._segment[: len(holders)]  # it grows ahead of them
+        segment[: known.size] = known
         moved = (segment != NONE) & holders.ours & (tenant == here)
         retail = (segment == PERSON) | (segment == UNKNOWN)
         return {

@@ -9,15 +9,17 @@ commit leaves files that nobody names, one that dies after it leaves retired one
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from sqlalchemy import Connection
 
 from aml.domain.errors import AmlError
-from aml.pipeline.census import census
+from aml.domain.finding import FindingChange
 from aml.pipeline.detection import Change
 from aml.pipeline.host import Host, Terms
 from aml.pipeline.inforce import Judgement
@@ -29,7 +31,7 @@ from aml.store.database import Database
 from aml.store.dead_letters import DeadLetter
 from aml.store.encoding import to_json
 from aml.store.files import sha256_of, writing_state
-from aml.store.findings import EvidenceRecord
+from aml.store.findings import EvidenceRecord, current_ids
 from aml.store.runs import Checkpoint, Progress, RunState, StateFile, latest_checkpoint
 from aml.store.statefolder import open_folder, remove
 from aml.store.unit_of_work import UnitOfWork
@@ -57,7 +59,7 @@ class Keeper:
         self._folder = folder
         self._standing: dict[str, StateFile] = {}
         self._written = 0
-        self._marks: bytes = b""
+        self._marks = ""
         self.last: Checkpoint | None = None
 
     def open(self) -> None:
@@ -80,16 +82,28 @@ class Keeper:
             told = f"--lateness: database {self._database.name} was filled with a shorter one"
             raise AmlError(f"{told} ({body['lateness'] // 3_600_000_000}h): give that, or another --db")
 
-    def host(self, terms: Terms) -> Host:
-        """A host as the checkpoint left it; where there is none, an empty one."""
+    def host(self, terms: Terms) -> tuple[Host, str | None]:
+        """A host as the checkpoint left it; where there is none, an empty one.
+
+        Where rules, models or scoring are others than the checkpoint's, everything is judged anew by them, from the
+        archive; then the second value says so, and the next `write` must be told.
+        """
         kept = Archive(self._folder, [f for f in self._standing.values() if f.kind == archive.KIND])
         host = Host(terms, kept)
-        if self.last is not None:
-            host.restore(self.state(), self.last.body["older"], self.last.body["records"])
-            self._marks = _marks(host)
-        return host
+        if self.last is None:
+            return host, None
+        body, state = self.last.body, self._state()
+        self._marks = body["progress_sha256"]
+        changed = _changed(body, terms.judgement)
+        if "rules" in changed or "models" in changed:
+            host.rejudge(state, body["older"], body["records"])
+        else:
+            host.restore(state, body["older"], body["records"])
+            if changed:
+                host.ask_all()
+        return host, _told(changed, sum(body["records"].values())) if changed else None
 
-    def state(self) -> dict[str, Any]:
+    def _state(self) -> dict[str, Any]:
         """The arrays of the snapshot that stands."""
         name = next(file.name for file in self._standing.values() if file.kind == snapshots.KIND)
         return snapshots.read_snapshot(self._folder / name, self._database.database_id)
@@ -114,7 +128,10 @@ class Keeper:
         files, retired = self._files(host, added, work.run_id)
         evidence = _evidence(host.archive, changes)
         with self._database.begin() as uow:
-            applied = uow.findings.apply(change.change for change in changes)
+            told = [change.change for change in changes]
+            if anew:
+                told += _withdrawn(uow.connection, told)
+            applied = uow.findings.apply(told)
             uow.findings.add_evidence(evidence)
             scoring = host.terms.judgement.scoring
             if anew:
@@ -124,7 +141,7 @@ class Keeper:
             uow.runs.checkpoint(
                 work.run_id, added=files, retired=retired, progressed=_progress(host), body=_body(host)
             )
-            self._count(uow, host, work)
+            self._count(uow, host)
             counts = self._finish(uow, work)
         self._stand(files, retired)
         self._marks = _marks(host)
@@ -165,23 +182,39 @@ class Keeper:
             self.last = latest_checkpoint(connection)
         remove(self._folder, gone - self._standing.keys())
 
-    def _count(self, uow: UnitOfWork, host: Host, work: Work) -> None:
+    def _count(self, uow: UnitOfWork, host: Host) -> None:
         acceptor = host.detection.acceptor
         uow.runs.set_counters(ALL, acceptor.registry.tallies)
-        if work.ends is not None:
-            engine = host.detection.engine.transactions
-            tenants = acceptor.holders.texts.frame.get_column("institution").to_numpy()
-            for institution, counters in census(engine.rows[: engine.n], acceptor.holders.ours, tenants).items():
-                uow.runs.set_counters(institution, counters)
+        for institution, counters in host.census.counters(acceptor.holders).items():
+            uow.runs.set_counters(institution, counters)
 
 
 def _older_file(path: Path) -> StateFile:
     return StateFile(path.name, OLDER, sha256_of(path), path.stat().st_size, 0)
 
 
-def _marks(host: Host) -> bytes:
-    """The progress of the sources, to see whether it changed."""
-    return b"".join(array.tobytes() for _, array in sorted(host.detection.acceptor.progress.state().items()))
+def _marks(host: Host) -> str:
+    """Hash of the progress of the sources, to see whether it changed."""
+    state = host.detection.acceptor.progress.state()
+    return hashlib.sha256(b"".join(array.tobytes() for _, array in sorted(state.items()))).hexdigest()
+
+
+def _changed(body: Mapping[str, Any], judgement: Judgement) -> list[str]:
+    """What is in force now that was not when the checkpoint was made."""
+    return [name for name, sha256 in _in_force(judgement).items() if body[f"{name}_sha256"] != sha256]
+
+
+def _in_force(judgement: Judgement) -> dict[str, str]:
+    return {
+        "rules": judgement.rules_sha256,
+        "models": judgement.models_sha256,
+        "scoring": judgement.scoring.sha256,
+    }
+
+
+def _told(changed: list[str], records: int) -> str:
+    what = " and ".join([", ".join(changed[:-1]), changed[-1]] if len(changed) > 1 else changed)
+    return f"{what} changed since the last run: its {records:,} records were judged again"
 
 
 def _body(host: Host) -> dict[str, Any]:
@@ -189,9 +222,8 @@ def _body(host: Host) -> dict[str, Any]:
     return {
         "profile": judgement.compiled.profile.name,
         "lateness": host.terms.lateness,
-        "rules_sha256": judgement.rules_sha256,
-        "models_sha256": judgement.models_sha256,
-        "scoring_sha256": judgement.scoring.sha256,
+        **{f"{name}_sha256": sha256 for name, sha256 in _in_force(judgement).items()},
+        "progress_sha256": _marks(host),
         "older": host.older,
         "records": dict(host.records),
     }
@@ -208,6 +240,12 @@ def _progress(host: Host) -> list[Progress]:
             reached = highest[RANK - 1] if used == RANK else None
             rows.append(Progress(name, SOURCE, reached, tuple(highest), host.records[name]))
     return rows
+
+
+def _withdrawn(connection: Connection, told: list[FindingChange]) -> list[FindingChange]:
+    """Findings of earlier rules that nothing told anew: they hold no more."""
+    held = {change.finding_id for change in told}
+    return [FindingChange.withdraw(name) for name in current_ids(connection) if name not in held]
 
 
 def _evidence(kept: Archive, changes: list[Change]) -> list[EvidenceRecord]:

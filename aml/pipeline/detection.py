@@ -97,13 +97,21 @@ class Detection:
         self.records.append(arrivals.first_row, arrivals.accepted)
         self._parts.append(arrivals.columns["row"].astype(np.int64))
         self.engine.transactions.append(given(arrivals.columns, self.compiled))
-        if np.any(arrivals.flags & np.uint32(Flag.DAY_PRECISION)):
-            self.engine.knobs = self.engine.knobs._replace(day_precision=True)
+        self._note_precision(arrivals.flags)
         applied = self.engine.apply(
             self._party(), self._shard_of(), arrivals.enter[arrivals.enter >= 0], arrivals.leave[arrivals.leave >= 0]
         )
         self._meet(np.flatnonzero(strangers & self.acceptor.holders.ours[:known]), applied)
         return Step(arrivals, applied)
+
+    def replay(self, columns: Mapping[str, npt.NDArray[np.generic]], enter: I32) -> Applied:
+        """Let the engine have movements that acceptance knows already, in their order, as changed rules ask for.
+
+        columns: as acceptance made them (`columns.TRANSACTION`); enter: those of all that came so far whose legs enter.
+        """
+        self.engine.transactions.append(given(columns, self.compiled))
+        self._note_precision(columns["flags"])
+        return self.engine.apply(self._party(), self._shard_of(), enter, np.empty(0, np.int32))
 
     def changes(self, keys: Iterable[FindingKey]) -> list[Change]:
         """The findings of these keys as they are now, in the order of subject, rule and week."""
@@ -111,7 +119,7 @@ class Detection:
         ours = self.acceptor.holders.ours
         held = [(key, self.engine.hits_of(key) if ours[key[1]] else []) for key in wanted]
         named = np.unique(np.concatenate([hit.evidence for _, hits in held for hit in hits] or [np.empty(0, np.int32)]))
-        rows = self._rows_of(named)
+        rows = self.rows_of(named)
         ids = self.records.take(rows).get_column("transaction_id").to_list() if named.size else []
         looked_up = dict(zip(named.tolist(), zip(ids, rows.tolist(), strict=True), strict=True))
         texts = self.acceptor.holders.texts.frame
@@ -124,12 +132,17 @@ class Detection:
                 out.append(Change(FindingChange.withdraw(finding_id(subject, rule, week_of(key[2]))), ()))
         return out
 
-    def _rows_of(self, transactions: I32) -> I64:
+    def rows_of(self, transactions: I32) -> I64:
+        """Rows of the records of transactions, by number."""
         if self._parts:
             self.rows = np.concatenate([self.rows, *self._parts])
             self._parts = []
         taken: I64 = self.rows[transactions]
         return taken
+
+    def _note_precision(self, flags: npt.NDArray[np.generic]) -> None:
+        if np.any(flags & np.uint32(Flag.DAY_PRECISION)):
+            self.engine.knobs = self.engine.knobs._replace(day_precision=True)
 
     def _meet(self, holders: npt.NDArray[np.intp], applied: Applied) -> None:
         """Findings about holders that became subjects only now are news too."""
@@ -151,17 +164,21 @@ class Detection:
 
     def state(self) -> dict[str, np.ndarray]:
         """Everything but the records and the files of old identities, as flat named arrays for a snapshot."""
-        self._rows_of(np.empty(0, np.int32))
+        self.rows_of(np.empty(0, np.int32))
         return {
             "rows": self.rows,
             **{f"accept.{k}": v for k, v in self.acceptor.state().items()},
             **{f"engine.{k}": v for k, v in self.engine.state().items()},
         }
 
-    def restore(self, state: Mapping[str, np.ndarray], older: list[str]) -> None:
-        """Take over a state, and the names of its files of old identities."""
+    def restore_acceptance(self, state: Mapping[str, np.ndarray], older: list[str]) -> None:
+        """Take over acceptance alone, for a replay under rules other than those of the state."""
         self.rows, self._parts = state["rows"].copy(), []
         self.acceptor.restore(_under(state, "accept."), older)
+
+    def restore(self, state: Mapping[str, np.ndarray], older: list[str]) -> None:
+        """Take over a state, and the names of its files of old identities."""
+        self.restore_acceptance(state, older)
         self.engine = Engine.from_state(self.compiled.program, _under(state, "engine."))
 
 

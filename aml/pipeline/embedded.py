@@ -85,7 +85,6 @@ class _Run:
     def go(self, began: float) -> RunSummary:
         """Read the feeds; or, where the order of files cannot be kept by a window, read them again, all held."""
         self._free = self.feeds.as_arrived or self.feeds.known_sorted
-        self._messages = list(self.judgement.messages)
         with self.database.begin() as uow:
             self._run_id = uow.runs.start(
                 _version(), self.settings.as_json(), self.settings.feeds, self.judgement.texts
@@ -101,8 +100,11 @@ class _Run:
     def _read(self, began: float, interrupt: Interrupt, *, hold: bool) -> RunSummary:
         self._tally = Tally()
         self._letters = Letters(self.feeds.terms.mapping)
+        made, told = self.keeper.host(self.terms)
+        self._anew = told is not None
+        self._messages = [*self.judgement.messages, *([] if told is None else [told])]
         self._checked, self._took, self._since = time.monotonic(), 0.0, 0
-        with self.keeper.host(self.terms) as host:
+        with made as host:
             with Ahead(lambda: self.feeds.parts(hold), AHEAD) as ahead:
                 for part in ahead.until(interrupt.came):
                     self._take(host, part)
@@ -143,7 +145,8 @@ class _Run:
         began = time.monotonic()
         host.settle()
         counts = self._tally.as_json(host.rows.superseded, host.rows.voided)
-        held = self.keeper.write(host, Work(self._run_id, self._letters.take(), counts, ends))
+        held = self.keeper.write(host, Work(self._run_id, self._letters.take(), counts, ends), anew=self._anew)
+        self._anew = False
         self._checked = time.monotonic()
         self._took, self._since = self._checked - began, 0
         return held

@@ -22,14 +22,15 @@ from aml.engine.engine import FindingKey
 from aml.engine.keys import hash_columns
 from aml.learn.drift import mismatch
 from aml.pipeline.accept import Arrivals
+from aml.pipeline.census import Census
 from aml.pipeline.detection import Change, Detection, Step
 from aml.pipeline.drawn import Drawn
 from aml.pipeline.inforce import Judgement
-from aml.pipeline.lineage import with_lineage
+from aml.pipeline.lineage import columns_of, with_lineage
 from aml.pipeline.scored import ScoreBook
-from aml.pipeline.scores import RunRows
+from aml.pipeline.scores import RunRows, all_findings
 from aml.pipeline.standing import Standing
-from aml.pipeline.strange import ModelFindings
+from aml.pipeline.strange import LegFacts, ModelFindings
 from aml.pipeline.threads import Behind
 from aml.store.archive import Archive
 from aml.store.files import writing_state
@@ -78,6 +79,7 @@ class Host:
         self.book = None if judgement.models is None else ScoreBook(judgement.models)
         self.strange = None if judgement.models is None else ModelFindings(judgement.models, judgement.scoring)
         self.standing = Standing()
+        self.census = Census()
         self.rows = RunRows(archive.rows)
         self.records: Counter[str] = Counter()  # accepted records by institution
         self.changed: set[FindingKey] = set()
@@ -97,8 +99,10 @@ class Host:
         step = self.detection.step(frame)
         self.changed |= step.applied.findings
         self.rows.take(step.arrivals)
-        self._behind.submit(partial(self._follow, step, self.detection.engine.transactions.rows))
-        return step.arrivals
+        arrivals, rows = step.arrivals, step.applied.rows
+        facts = LegFacts(arrivals.first_transaction, arrivals.columns, rows, self.detection.engine.transactions)
+        self._behind.submit(partial(self._follow, step, facts))
+        return arrivals
 
     def settle(self) -> None:
         """Wait until all batches are worked off, and write what the archive holds."""
@@ -112,16 +116,17 @@ class Host:
         self.changed = set()
         return changes + (self.strange.changes(self.detection) if self.strange is not None else [])
 
-    def _follow(self, step: Step, tx: npt.NDArray[Any]) -> None:
-        """The second thread's half of a batch. tx: the engine's transactions as they were after it."""
+    def _follow(self, step: Step, facts: LegFacts) -> None:
+        """The second thread's half of a batch."""
         arrivals = step.arrivals
         self.records.update(_by_institution(arrivals.accepted))
         with writing_state(self.terms.folder):
             self.archive.append(with_lineage(arrivals, self.terms.received_at))
         self.standing.take(arrivals)
+        self.census.step(step)
         if self.book is not None and self.strange is not None:
             surprise = self.book.step(step)
-            self.strange.take(arrivals.leave, step.applied.rows, surprise, tx, self.book.instruments)
+            self.strange.take(arrivals.leave, step.applied.rows, surprise, facts, self.book.instruments)
             self._drawn.take(step.applied.rows, self.book.instruments)
 
     @property
@@ -154,7 +159,7 @@ class Host:
     def state(self) -> Arrays:
         """Everything, for a snapshot; the host is settled."""
         parts: dict[str, Mapping[str, npt.NDArray[Any]]] = {
-            "detection": self.detection.state(), "standing": self.standing.state(),
+            "detection": self.detection.state(), "standing": self.standing.state(), "census": self.census.state(),
         }  # fmt: skip
         if self.book is not None and self.strange is not None:
             parts |= {"book": self.book.state(), "strange": self.strange.state()}
@@ -162,12 +167,43 @@ class Host:
 
     def restore(self, state: Arrays, older: list[str], records: Mapping[str, int]) -> None:
         """Take over a state made under the same rules and models."""
+        self._restore_records(state, records)
         self.detection.restore(under(state, "detection"), older)
-        self.standing.restore(under(state, "standing"))
-        self.records = Counter(records)
         if self.book is not None and self.strange is not None:
             self.book.restore(under(state, "book"))
             self.strange.restore(under(state, "strange"))
+
+    def rejudge(self, state: Arrays, older: list[str], records: Mapping[str, int]) -> None:
+        """Take over a state made under other rules or models: all that was accepted is judged anew, from the archive.
+
+        Acceptance stands as it was (holders, days, identities, what was superseded); every finding counts as changed.
+        """
+        self._restore_records(state, records)
+        self.detection.restore_acceptance(under(state, "detection"), older)
+        nobody = np.empty(0, np.int32)
+        first = 0
+        for row, segment in self.archive.segments():
+            columns = columns_of(segment, row)
+            last = first + columns["t"].size
+            enter = first + np.flatnonzero(self.standing.stands[first:last]).astype(np.int32)
+            rows = self.detection.replay(columns, enter).rows
+            if self.book is not None and self.strange is not None:
+                facts = LegFacts(first, columns, rows, self.detection.engine.transactions)
+                surprise = self.book.take(rows, self.book.instruments.append(columns["instrument"]))
+                self.strange.take(nobody, rows, surprise, facts, self.book.instruments)
+            first = last
+        self.ask_all()
+
+    def ask_all(self) -> None:
+        """Have every finding told anew, as a changed scoring asks for."""
+        self.changed |= all_findings(self.detection)
+        if self.strange is not None:
+            self.strange.ask_all()
+
+    def _restore_records(self, state: Arrays, records: Mapping[str, int]) -> None:
+        self.standing.restore(under(state, "standing"))
+        self.census.restore(under(state, "census"))
+        self.records = Counter(records)
 
 
 def under(state: Mapping[str, npt.NDArray[Any]], prefix: str) -> Arrays:

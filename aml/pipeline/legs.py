@@ -63,7 +63,7 @@ def legs_of(
     facts[Flag.CREDIT_OURS] = has_credit & (True if parties is None else credit.place >= 0)
     never = facts[Flag.VOID] | facts[Flag.LUMP] | facts[Flag.OWN] | facts[Flag.REVERSAL]
     facts[Flag.MOVES] = facts[Flag.BOOKED] & ~never & (has_debit | has_credit)
-    visits = cash_in & has_credit & facts[Flag.CONDUCTED] & ~facts[Flag.MANDATED]
+    visits = cash_in & has_credit & facts[Flag.CONDUCTED] & ~facts[Flag.MANDATED] & ~facts[Flag.BANK]
     return Legs(debit, credit, has_debit, has_credit, day, calendar.unit_day(at, booking), _word(facts), visits)
 
 

@@ -13,12 +13,13 @@ import polars as pl
 
 from aml.domain.finding import Family
 from aml.engine.columns import Flag
+from aml.engine.engine import FindingKey
 from aml.engine.identity import REVERSED, SUPERSEDED, VOIDED
 from aml.engine.intern import grown
+from aml.engine.layout import DAY
 from aml.learn.rank import rank
 from aml.pipeline.accept import Arrivals
 from aml.pipeline.detection import Detection
-from aml.pipeline.findings import one_per_leg
 from aml.pipeline.scored import ScoreBook
 from aml.scoring.combine import combine_rules
 from aml.scoring.config import ScoringConfig
@@ -80,7 +81,8 @@ class RunRows:
     @property
     def scored(self) -> npt.NDArray[np.bool_]:
         """Which records have a score: all but voids and what is superseded or voided."""
-        return (self.mark & (SUPERSEDED | VOIDED | _VOID)) == 0
+        scored: npt.NDArray[np.bool_] = (self.mark & (SUPERSEDED | VOIDED | _VOID)) == 0
+        return scored
 
 
 def write_scores(
@@ -163,16 +165,43 @@ def leg_points(surprise: F64, scoring: ScoringConfig) -> F64:
     return points
 
 
+def all_findings(detection: Detection) -> set[FindingKey]:
+    """Keys of all findings that the engine has hits of."""
+    hits = _standing_hits(detection)
+    keys = zip(hits["rule"].to_list(), hits["subject"].to_list(), (hits["t"] // DAY + 3) // 7, strict=True)
+    return set(keys)
+
+
 def _hits(detection: Detection, rows: RunRows, scoring: ScoringConfig) -> RulesHit:
     """The rules hit at one of a transaction's legs, near misses included, for the transactions of this run."""
     mine = rows.transaction[rows.transaction >= 0]
-    first = int(mine[0]) if mine.size else 1 << 31
-    ours = detection.acceptor.holders.ours
+    ours = pl.Series(detection.acceptor.holders.ours)
+    hits = _standing_hits(detection)
+    # Of several alternatives or subjects at one transaction the strongest speaks for the rule.
+    strongest = (
+        hits.filter((pl.col("number") >= (int(mine[0]) if mine.size else 1 << 62)) & ours.gather(hits["subject"]))
+        .group_by("number", "rule")
+        .agg(pl.col("steps").max())
+        .sort("number", "rule")
+    )
     found: RulesHit = {}
-    for key, hits in detection.engine.findings():
-        rule = detection.compiled.rules[key[0]]
-        for hit in one_per_leg(hits) if ours[key[1]] else ():
-            if hit.tx >= first:
-                scored = rule.id, rule.family, scoring.points_of(rule.severity, hit.steps)
-                found.setdefault(hit.tx, []).append(scored)
+    for number, place, steps in strongest.rows():
+        rule = detection.compiled.rules[place]
+        scored = rule.id, rule.family, scoring.points_of(rule.severity, steps)
+        found.setdefault(number, []).append(scored)
     return found
+
+
+def _standing_hits(detection: Detection) -> pl.DataFrame:
+    """Every hit that holds: its transaction's number and time, rule, subject and steps."""
+    engine = detection.engine
+    hits = engine.hits.book.hits[engine.hits.living()]
+    return pl.DataFrame(
+        {
+            "number": engine.transactions.numbers(hits["tx"]),
+            "t": engine.transactions.rows["t"][hits["tx"]],
+            "rule": detection.compiled.program.detectors["rule"][hits["detector"]].astype(np.int64),
+            "subject": hits["subject"].astype(np.int64),
+            "steps": hits["steps"].astype(np.int64),
+        }
+    )

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from aml.detect.rulefile import SEGMENTS
 from aml.domain.finding import Family, Finding, FindingChange, Severity, Subject, SubjectKind, Value, finding_id
+from aml.engine.arrays import Transactions
 from aml.engine.engine import LegRows
 from aml.engine.layout import DAY, NONE
 from aml.learn.features import DEBIT, NAMES, Legs
@@ -25,8 +26,11 @@ from aml.scoring.config import ScoringConfig
 
 TYPOLOGY: Final = "anomaly"
 MOST_NOTES: Final = 5
+_FACTS: Final = ("t", "hi", "lo", "debit_holder", "credit_holder", "debit_value", "credit_value")
+_ARRAYS: Final = ("surprise", "each", "x")
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
+Columns = Mapping[str, npt.NDArray[Any]]
 Key = tuple[int, int, int]
 """Model's place in the bundles, holder, week (0 = the week of 29 December 1969, Mondays, UTC)."""
 
@@ -37,6 +41,8 @@ class Strange(NamedTuple):
     leg: int  # transaction index × 2 + side
     holder: int
     t: int
+    hi: int
+    lo: int
     value: int
     by: int
     surprise: float
@@ -52,6 +58,34 @@ class Strange(NamedTuple):
         return self.leg // SIDES
 
 
+class LegFacts:
+    """What findings say of the legs that a batch ran, beyond what models read.
+
+    Made while the engine stands still: of movements that were there before, it alone knows.
+    """
+
+    def __init__(self, first: int, columns: Columns, rows: LegRows, transactions: Transactions) -> None:
+        """`columns`: of the movements that the batch brought, from number `first` on; `rows`: of the legs it ran."""
+        self._first, self._columns, self._rows = first, columns, rows
+        self._older = np.flatnonzero(self._rows.tx < self._first)
+        numbers = self._rows.tx[self._older]
+        held = transactions.rows
+        places = transactions.places(numbers) if numbers.size else np.empty(0, np.int32)
+        self._held = {name: held[name][places] for name in _FACTS}
+
+    def of(self, place: int) -> tuple[int, int, int, int, int]:
+        """Holder, t, hi, lo and value of the leg in a row."""
+        x, end = int(self._rows.tx[place]), "debit" if self._rows.side[place] == DEBIT else "credit"
+        if x >= self._first:
+            columns, at = self._columns, x - self._first
+            hi, lo = columns["key_hi"][at], columns["key_lo"][at]
+        else:
+            columns, at = self._held, int(np.searchsorted(self._older, place))
+            hi, lo = columns["hi"][at], columns["lo"][at]
+        holder, t, value = (int(columns[name][at]) for name in (f"{end}_holder", "t", f"{end}_value"))
+        return holder, t, int(hi), int(lo), value
+
+
 class ModelFindings:
     """The strange legs that stand, and the findings they make; what changed since it was last asked."""
 
@@ -64,9 +98,9 @@ class ModelFindings:
         self._changed: set[Key] = set()
 
     def take(
-        self, leave: npt.NDArray[np.int32], rows: LegRows, surprise: F64, tx: npt.NDArray[Any], instruments: Instruments
+        self, leave: npt.NDArray[np.int32], rows: LegRows, surprise: F64, facts: LegFacts, instruments: Instruments
     ) -> None:
-        """Take what a batch did. surprise: of each of its rows; tx: the engine's transactions at that time."""
+        """Take what a batch did. surprise: of each of its rows; facts: theirs."""
         for x in leave[leave >= 0].tolist():
             self._drop(x * SIDES)
             self._drop(x * SIDES + 1)
@@ -78,23 +112,20 @@ class ModelFindings:
             for leg in legs[np.isin(legs, held)].tolist():
                 self._drop(leg)
         if strange.size:
-            self._add(_latest(legs, strange), rows, surprise, tx, instruments)
+            self._add(_latest(legs, strange), rows, surprise, facts, instruments)
 
-    def _add(self, at: I64, rows: LegRows, surprise: F64, tx: npt.NDArray[Any], instruments: Instruments) -> None:
+    def _add(self, at: I64, rows: LegRows, surprise: F64, facts: LegFacts, instruments: Instruments) -> None:
         some = LegRows(*(column[at] for column in rows))
         legs = legs_for_models(some, instruments.all)
         raw = self._models.legs(legs)
         each = np.stack([table.of(raw[:, m]) for m, table in enumerate(self._models.leg_ranks)], axis=1)
         loudest = np.argmax(each * self._models.leg_blend.weights, axis=1)
         for k, place in enumerate(at.tolist()):
-            x, debit = int(some.tx[k]), int(some.side[k]) == DEBIT
-            row = tx[x]
-            end = "debit" if debit else "credit"
             self._put(
                 Strange(
-                    x * SIDES + int(some.side[k]), int(row[f"{end}_holder"]), int(row["t"]), int(row[f"{end}_value"]),
-                    int(loudest[k]), float(surprise[place]), each[k], legs.x[k].astype(np.float64),
-                    int(legs.instrument[k]), int(some.sender[k]), int(some.receiver[k]),
+                    int(some.tx[k]) * SIDES + int(some.side[k]), *facts.of(place), int(loudest[k]),
+                    float(surprise[place]), each[k], legs.x[k].astype(np.float64), int(legs.instrument[k]),
+                    int(some.sender[k]), int(some.receiver[k]),
                 )
             )  # fmt: skip
 
@@ -116,6 +147,10 @@ class ModelFindings:
         self._by_key[key].discard(leg)
         if not self._by_key[key]:
             del self._by_key[key]
+
+    def ask_all(self) -> None:
+        """Have every finding told anew."""
+        self._changed |= self._by_key.keys()
 
     def changes(self, detection: Detection) -> list[Change]:
         """The findings that changed since this was last asked, as they are now.
@@ -142,8 +177,7 @@ class ModelFindings:
     def _finding(
         self, key: Key, subject: Subject, legs: list[Strange], named: Named, detection: Detection
     ) -> Change:
-        tx = detection.engine.transactions.rows
-        legs.sort(key=lambda one: (one.t, int(tx["hi"][one.transaction]), int(tx["lo"][one.transaction]), one.leg))
+        legs.sort(key=lambda one: (one.t, one.hi, one.lo, one.leg))
         strongest = max(legs, key=lambda one: self._points(one))
         opening = [one for one in legs if self._opens(one)]
         spec = self._models.bundles[key[0]].spec
@@ -174,7 +208,7 @@ class ModelFindings:
             for bundle, surprise in zip(self._models.bundles, one.each, strict=True)
         }
         features = {name: round(float(value), 4) for name, value in zip(NAMES, one.x, strict=True)}
-        return {"one_in": round(math.exp(one.surprise)), **models, **features}
+        return {"one_in": round(math.exp(one.surprise)), "tail": math.exp(-one.surprise), **models, **features}
 
     def _parameters(self, model: int, one: Strange) -> dict[str, Value]:
         own = one.sender if one.leg % SIDES == DEBIT else one.receiver
@@ -196,10 +230,11 @@ class ModelFindings:
     def state(self) -> dict[str, npt.NDArray[Any]]:
         """The strange legs, for a snapshot; they fit only the models that found them."""
         legs = [self._legs[leg] for leg in sorted(self._legs)]
-        whole = ("leg", "holder", "t", "value", "by", "instrument", "sender", "receiver")
         state: dict[str, npt.NDArray[Any]] = {}
-        for name in whole:
-            state[name] = np.array([getattr(one, name) for one in legs], np.int64)
+        for name in Strange._fields:
+            if name not in _ARRAYS:
+                kind = np.uint64 if name in ("hi", "lo") else np.int64
+                state[name] = np.array([getattr(one, name) for one in legs], kind)
         state["surprise"] = np.array([one.surprise for one in legs], np.float64)
         state["each"] = np.array([one.each for one in legs], np.float64).reshape(len(legs), len(self._models.bundles))
         state["x"] = np.array([one.x for one in legs], np.float64).reshape(len(legs), len(NAMES))
@@ -209,7 +244,7 @@ class ModelFindings:
         """Take over what `state` gave; nothing has changed since."""
         self._legs, self._by_key = {}, {}
         for k in range(state["leg"].size):
-            whole = {n: int(state[n][k]) for n in Strange._fields if n not in ("surprise", "each", "x")}
+            whole = {name: int(state[name][k]) for name in Strange._fields if name not in _ARRAYS}
             self._put(Strange(surprise=float(state["surprise"][k]), each=state["each"][k], x=state["x"][k], **whole))
         self._changed = set()
 

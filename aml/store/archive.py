@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -98,6 +98,11 @@ class Archive:
             for start, stop, name in self._segments
             if stop > first
         ]
+
+    def segments(self) -> Iterator[tuple[int, pl.DataFrame]]:
+        """Every flushed segment whole, with the number of its first row."""
+        for first, _, name in self._segments:
+            yield first, pl.read_parquet(self._folder / name)
 
     def _empty(self, columns: Sequence[str] | None) -> pl.DataFrame:
         return pl.DataFrame(schema=dict.fromkeys(columns or ("transaction_id",), pl.String))

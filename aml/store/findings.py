@@ -218,6 +218,11 @@ def load_evidence(connection: Connection, institution: str, transaction_ids: Ite
         yield from_json(row.record)
 
 
+def current_ids(connection: Connection) -> list[str]:
+    """Ids of all current findings."""
+    return list(connection.execute(select(findings.c.finding_id).where(findings.c.state == CURRENT)).scalars())
+
+
 def count_findings(connection: Connection) -> tuple[int, int]:
     """(current findings, those of them that open nothing: near misses)."""
     query = select(findings.c.opens, func.count()).where(findings.c.state == CURRENT).group_by(findings.c.opens)

@@ -190,9 +190,9 @@ def over_unit(book: Book, hit: Leg, cfg: dict[str, Any], holds: Holds) -> list[C
     return [Candidate(facts, sorted(unit, key=lambda leg: leg.order))]
 
 
-def window_of(book: Book, legs: list[Leg], hit: Leg, width: str) -> list[Leg]:
+def window_of(legs: list[Leg], hit: Leg, width: str) -> list[Leg]:
     """An hour window for "24h", local days for "5d"."""
-    return hours_of(book, legs, hit, int(width[:-1]) * HOUR) if width.endswith("h") else days_of(legs, hit, int(width[:-1]))
+    return hours_of(legs, hit, int(width[:-1]) * HOUR) if width.endswith("h") else days_of(legs, hit, int(width[:-1]))
 
 
 def small(profile: Profile, leg: Leg, cfg: dict[str, Any]) -> bool:
@@ -205,7 +205,7 @@ def over_legs(book: Book, hit: Leg, cfg: dict[str, Any], holds: Holds) -> list[C
     if not (hit.counted and hit.cash and hit.credit in flows(cfg) and small(book.profile, hit, cfg)):
         return []
     mine = [leg for leg in book.of(hit.holder) if leg.cash and leg.credit == hit.credit and small(book.profile, leg, cfg)]
-    legs = window_of(book, mine, hit, cfg["window"])
+    legs = window_of(mine, hit, cfg["window"])
     strange = [leg for leg in legs if leg.conductor is not None and not leg.mandated]
     facts: Facts = {
         "legs": len(legs), **sums(book, legs), "conductors": len({leg.conductor for leg in strange}),
@@ -222,7 +222,7 @@ def over_conducted(book: Book, hit: Leg, cfg: dict[str, Any], holds: Holds) -> l
     if not (hit.visit and small(book.profile, hit, cfg)):
         return []
     mine = [leg for leg in book.legs[hit.holder] if leg.visit and small(book.profile, leg, cfg)]
-    legs = window_of(book, mine, hit, cfg["window"])
+    legs = window_of(mine, hit, cfg["window"])
     facts: Facts = {
         "legs": len(legs), **sums(book, legs), "recipients": len({leg.counterparty for leg in legs} - {hit.holder}),
         "branches": places(legs)["branches"], "segment": segment(book, hit),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -37,6 +37,7 @@ class Hit:
     """A rule that holds at a leg, about a subject."""
 
     rule: str
+    alternative: int  # its place in the file
     subject: tuple[str, str, str]  # party institution, kind, id
     institution: str
     transaction_id: str
@@ -129,6 +130,7 @@ def settings_of(rule: Rule, alternative: Mapping[str, Any], kind: str | None) ->
 def at_leg(book: Book, rule: Rule, alternative: Mapping[str, Any], leg: Leg, paths: Paths) -> list[Candidate]:
     """All candidates of one alternative at one leg."""
     cfg = settings_of(rule, alternative, segment(book, leg))
+    cfg["end_floor"] = end_floor_of(rule, alternative)
 
     def would_hold(facts: Facts) -> bool:
         return holds(alternative["when"], facts, reader(rule, facts))
@@ -180,6 +182,11 @@ class Paths:
         return path.round_trip(book, cycles.get(id(leg.tx), []))
 
 
+def end_floor_of(rule: Rule, alternative: Mapping[str, Any]) -> int:
+    """The least sum at the end that scatter-gather asks for."""
+    return int(value_of(rule, alternative["when"].get("end_sum", {}).get("gte", 0), None, False))
+
+
 def leg_floor_of(rules: Iterable[Rule]) -> float:
     """start × kept^(hops - 1) of the laxest path rule."""
     floors = [0.0]
@@ -195,41 +202,73 @@ def leg_floor_of(rules: Iterable[Rule]) -> float:
 def hits_in(book: Book, rules: Iterable[Rule], *, exhaustive: bool = False) -> list[Hit]:
     """Every hit, in the order of the legs, then of the rules, then of the subjects."""
     rules = list(rules)
+    paths = paths_of(book, rules, exhaustive)
+    return [hit for leg in book.all_legs() for rule in in_force(book, rules) for hit in hits_at(book, rule, leg, paths)]
+
+
+def alternatives_in(book: Book, rules: Iterable[Rule]) -> list[Hit]:
+    """Every alternative that holds, in the order of the legs, the rules, the alternatives and the subjects."""
+    rules = list(rules)
+    paths = paths_of(book, rules)
+    return [
+        hit for leg in book.all_legs() for rule in in_force(book, rules)
+        for hit in alternatives_at(book, rule, leg, paths)
+    ]
+
+
+def in_force(book: Book, rules: Iterable[Rule]) -> list[Rule]:
+    """The rules that name the book's profile, or none."""
+    return [rule for rule in rules if rule.profiles is None or book.profile.name in rule.profiles]
+
+
+def paths_of(book: Book, rules: list[Rule], exhaustive: bool = False) -> Paths:
+    """The book's trails for these rules."""
     floor = book.settings.leg_floor
-    paths = Paths(leg_floor_of(rules) if floor is None else floor, book.settings, exhaustive)
-    found = []
-    for leg in book.all_legs():
-        for rule in rules:
-            if rule.profiles is None or book.profile.name in rule.profiles:
-                found += hits_at(book, rule, leg, paths)
-    return found
+    return Paths(leg_floor_of(rules) if floor is None else floor, book.settings, exhaustive)
 
 
 def hits_at(book: Book, rule: Rule, leg: Leg, paths: Paths) -> list[Hit]:
-    """At most one hit per subject: the alternative with the most steps, the first of those in the file."""
-    best: dict[Holder, Hit] = {}
-    for alternative in rule.detect:
-        strongest: dict[Holder, Candidate] = {}
+    """At most one hit per subject: the alternative with the most steps, the first of those in the file.
+
+    Its evidence is all that any alternative that holds here matched.
+    """
+    best: dict[tuple[str, str, str], Hit] = {}
+    matched: dict[tuple[str, str, str], set[tuple[tuple[int, int, int], str]]] = {}
+    for hit in alternatives_at(book, rule, leg, paths):
+        matched.setdefault(hit.subject, set()).update(zip(hit.evidence_orders, hit.evidence, strict=True))
+        if hit.subject not in best or hit.steps > best[hit.subject].steps:
+            best[hit.subject] = hit
+    return [with_all(best[subject], matched[subject]) for subject in sorted(best)]
+
+
+def alternatives_at(book: Book, rule: Rule, leg: Leg, paths: Paths) -> list[Hit]:
+    """At most one hit per alternative and subject: of several trails the best that opens, else the best that holds."""
+    found = []
+    for place, alternative in enumerate(rule.detect):
+        strongest: dict[Holder, tuple[bool, Candidate]] = {}
         for candidate in at_leg(book, rule, alternative, leg, paths):
             facts = candidate.facts
             if facts["segment"] in rule.never or not holds(alternative["when"], facts, reader(rule, facts)):
                 continue
             subject = candidate.subject or leg.holder
-            if subject not in strongest or candidate.rank > strongest[subject].rank:
-                strongest[subject] = candidate
-        for subject in sorted(strongest):
-            hit = make_hit(rule, leg, subject, strongest[subject])
-            if subject not in best or hit.steps > best[subject].steps:
-                best[subject] = hit
-    return [best[subject] for subject in sorted(best)]
+            opens = rule.opens if isinstance(rule.opens, bool) else holds(rule.opens, facts, reader(rule, facts))
+            held = strongest.get(subject)
+            if held is None or (opens, candidate.rank) > (held[0], held[1].rank):
+                strongest[subject] = (opens, candidate)
+        found += [make_hit(rule, place, leg, subject, *strongest[subject]) for subject in sorted(strongest)]
+    return found
 
 
-def make_hit(rule: Rule, leg: Leg, subject: Holder, candidate: Candidate) -> Hit:
+def with_all(hit: Hit, matched: set[tuple[tuple[int, int, int], str]]) -> Hit:
+    """The hit with all that was matched as its evidence."""
+    return replace(hit, evidence=tuple(t for _, t in sorted(matched)), evidence_orders=tuple(o for o, _ in sorted(matched)))
+
+
+def make_hit(rule: Rule, alternative: int, leg: Leg, subject: Holder, opens: bool, candidate: Candidate) -> Hit:
     """The hit of one candidate that holds."""
     facts = candidate.facts
-    opens = rule.opens if isinstance(rule.opens, bool) else holds(rule.opens, facts, reader(rule, facts))
     return Hit(
-        rule=rule.id, subject=subject[1:], institution=subject[0], transaction_id=leg.tx["transaction_id"],
+        rule=rule.id, alternative=alternative, subject=subject[1:], institution=subject[0], transaction_id=leg.tx["transaction_id"],
         order=leg.order, at=leg.t, facts=facts, steps=steps_of(rule, facts), opens=opens,
         evidence=tuple(e.tx["transaction_id"] for e in candidate.evidence),
         evidence_orders=tuple(e.order for e in candidate.evidence),

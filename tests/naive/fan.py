@@ -21,6 +21,7 @@ from tests.naive.windows import (
 
 FORWARD_WITHIN = 96 * HOUR
 MOST_BEHIND = 8
+MOST_MIDDLES = 20
 MOST_CARRYING = 256
 
 
@@ -48,7 +49,7 @@ def fan_in(book: Book, hit: Leg, cfg: dict[str, Any]) -> list[Candidate]:
     theirs = [leg for leg in window if leg.credit and leg.counterparty in new]
     new_in = total(theirs)
     went = [
-        leg for leg in hours_of(book, legs, hit, hour_window(cfg.get("out_within", "72h")))
+        leg for leg in hours_of(legs, hit, hour_window(cfg.get("out_within", "72h")))
         if not leg.credit and leg.counterparty not in new
     ]
     in_sum = total(leg for leg in window if leg.credit)
@@ -73,13 +74,12 @@ def payroll_established(book: Book, hit: Leg, window_start: int) -> bool:
 
 
 def new_payee_legs(book: Book, hit: Leg, window: list[Leg], window_start: int) -> list[Leg]:
-    """Non-card debits of the window to payees new in it, without an established payroll."""
+    """Non-card debits of the window to payees whose first was one of them, without an established payroll."""
     payroll = payroll_established(book, hit, window_start)
     eligible = [
         leg for leg in window if not leg.credit and not leg.cash and not leg.card and not (payroll and leg.batch is not None)
     ]
-    new = new_among(book, window, False)
-    return [leg for leg in eligible if leg.counterparty in new]
+    return [leg for leg in eligible if first_of_pair(book, leg) in eligible]
 
 
 def fan_out(book: Book, hit: Leg, cfg: dict[str, Any]) -> list[Candidate]:
@@ -93,9 +93,11 @@ def fan_out(book: Book, hit: Leg, cfg: dict[str, Any]) -> list[Candidate]:
     if hit.batch is not None and payroll_established(book, hit, start):
         return []
     theirs = new_payee_legs(book, hit, window, start)
+    if hit not in theirs:
+        return []
     new = {leg.counterparty for leg in theirs}
     funds = [
-        leg for leg in hours_of(book, legs, hit, hour_window(cfg.get("funded_within", "72h")))
+        leg for leg in hours_of(legs, hit, hour_window(cfg.get("funded_within", "72h")))
         if leg.credit and leg.counterparty not in new
     ]
     out_sum = total(leg for leg in window if not leg.credit)
@@ -147,15 +149,18 @@ def plain(leg: Leg) -> bool:
 
 
 def behind(book: Book, debit: Leg, end: Holder, cfg: dict[str, Any]) -> list[Leg]:
-    """The latest credits that a middle's payment to the end may be sending on."""
+    """Of the latest credits that a middle's payment to the end may be sending on, those that fit; all at least the end's
+    least sum ÷ the most middles."""
     low, high = cfg.get("forward", 0.80), cfg.get("forward_most", 1.25)
     within = hour_window(cfg.get("forward_within", "96h"))
-    fitting = [
+    floor = cfg["end_floor"] // MOST_MIDDLES
+    read = [
         c for c in book.of(debit.holder)
-        if c.credit and not c.cash and c.counterparty is not None and c.counterparty not in (end, debit.holder)
-        and 0 < debit.t - c.t <= within and low <= debit.amount / c.amount <= high
+        if c.credit and plain(c) and c.tx["entry_side"] == "both" and c.counterparty not in (end, debit.holder)
+        and 0 < debit.t - c.t <= FORWARD_WITHIN and 4 * c.amount <= 5 * debit.amount <= 6.25 * c.amount
+        and min(c.amount, debit.amount) >= floor
     ]
-    return fitting[-MOST_BEHIND:]
+    return [c for c in read[-MOST_BEHIND:] if debit.t - c.t <= within and low <= debit.amount / c.amount <= high]
 
 
 def scatter_gather(book: Book, hit: Leg, cfg: dict[str, Any]) -> list[Candidate]:
@@ -163,11 +168,11 @@ def scatter_gather(book: Book, hit: Leg, cfg: dict[str, Any]) -> list[Candidate]
     if not hit.credit or not plain(hit):
         return []
     width = window_days(cfg) * DAY
-    mine = hours_of(book, book.of(hit.holder), hit, width)
+    mine = hours_of(book.of(hit.holder), hit, width)
     carries: list[tuple[Leg, list[Leg]]] = []
     for e in mine:
         debit = book.sides[id(e.tx)][0]
-        if e.credit and plain(e) and debit is not None:
+        if e.credit and plain(e) and debit is not None and debit.counted:
             carries.append((e, [c for c in behind(book, debit, hit.holder, cfg) if c.t > hit.t - width]))
     carries = [(e, cs) for e, cs in carries if cs][-MOST_CARRYING:]
     ours = {c.counterparty for e, cs in carries if e is hit for c in cs}
@@ -185,7 +190,7 @@ def scatter_gather(book: Book, hit: Leg, cfg: dict[str, Any]) -> list[Candidate]
     _, origin, ends, starts = best
     facts: Facts = {
         "middles": len({e.counterparty for e in ends}), "end_sum": total(ends), "origin_sum": total(starts),
-        "end_credits": total(leg for leg in mine if leg.credit),
+        "end_credits": sum(leg.credit for leg in mine),
         "end_card": any(leg.card for leg in mine if leg.credit), "segment": segment(book, hit),
     }
     evidence = in_order(starts + ends)

@@ -29,8 +29,6 @@ def steps(leg: Leg, unit: int) -> int:
 def features_of(book: Book, kept: dict[int, list[Trail]], leg: Leg) -> dict[str, float]:
     """The features of one leg."""
     unit = book.settings.minor_units
-    everything = [o for o in book.legs[leg.holder] if not o.visit]
-    first_seen = everything[0]
     earlier = [o for o in book.of(leg.holder) if o.order < leg.order]
     same = [o for o in earlier if o.credit == leg.credit]
     other = [o for o in earlier if o.credit != leg.credit]
@@ -43,7 +41,8 @@ def features_of(book: Book, kept: dict[int, list[Trail]], leg: Leg) -> dict[str,
         return sum(o.amount for o in legs) / unit
 
     def firsts(legs: Sequence[Leg]) -> int:
-        return sum(o.counterparty is not None and not pair(earlier, o, before=o) for o in legs)
+        payees = [o for o in legs if o.counterparty is not None and (o.credit or not o.card)]
+        return sum(not pair(earlier, o, before=o) for o in payees)
 
     def pair(legs: Sequence[Leg], of: Leg, before: Leg | None = None, direction: bool | None = None) -> list[Leg]:
         way = of.credit if direction is None else direction
@@ -63,18 +62,18 @@ def features_of(book: Book, kept: dict[int, list[Trail]], leg: Leg) -> dict[str,
         z = (q - mean) / sqrt(variance)
     if same:
         since = max(1 / 60, (leg.t - same[-1].t) / HOUR)
-    elif leg is first_seen:
-        since = 24.0 * 30
+    elif earlier:
+        since = max(1 / 60, (leg.t - earlier[0].t) / HOUR)
     else:
-        since = max(1 / 60, (leg.t - first_seen.t) / HOUR)
+        since = 24.0 * 30
     here, there = major(day4) + amount, major(flow)
     out4, in4 = (there, here) if leg.credit else (here, there)
-    known_days = max(1.0, (leg.t - first_seen.t) / DAY)
+    known_days = max(1.0, (leg.t - earlier[0].t) / DAY) if earlier else 1.0
     mine = pair(same, leg)
     debit = book.sides[id(leg.tx)][0]
     new_4d = firsts(day4)
     return {
-        "ln_amount": log(amount),
+        "ln_amount": q / STEP,
         "z_own": z,
         "over_max": (q - max(qs)) / STEP if n else 0.0,
         "over_flow": log(amount / (there + 100)),

@@ -14,7 +14,7 @@ def sequence(book: Book, hit: Leg, cfg: dict[str, Any], holds: Holds) -> list[Ca
     if not hit.counted or hit.credit:
         return []
     width = hour_window(cfg["within"])
-    window = hours_of(book, book.of(hit.holder), hit, width)
+    window = hours_of(book.of(hit.holder), hit, width)
     came = [leg for leg in window if leg.credit]
     payers = {leg.counterparty for leg in came if leg.counterparty is not None}
     went = [leg for leg in window if not leg.credit and leg.counterparty not in payers]
@@ -60,4 +60,4 @@ def baseline(book: Book, hit: Leg, cfg: dict[str, Any], holds: Holds) -> list[Ca
         "mean_ratio": in_sum / old_mean if old_mean else float("inf") if in_sum else NAN,
         "out_share": share(total(went), in_sum), "segment": segment(book, hit),
     }
-    return [Candidate(facts, since)]
+    return [Candidate(facts, [leg for leg in since if leg in came or leg in went])]

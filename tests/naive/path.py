@@ -11,6 +11,7 @@ from tests.naive.shapes import Candidate, Facts
 from tests.naive.windows import days_of, first_day, first_of_pair, segment, share, total
 
 MOST_HOPS = 6
+REFUNDS = ("refund", "return", "chargeback", "recall")
 READ_WITHIN = 96 * HOUR  # the engine reads the latest credits of these hours, 80 to 125 %, for all rules over paths
 
 
@@ -195,8 +196,8 @@ def there_and_back(book: Book, hit: Leg, cfg: dict[str, Any]) -> list[Candidate]
         return []
     legs = [
         leg for leg in days_of(book.of(hit.holder), hit, int(cfg.get("window", "30d")[:-1]))
-        if leg.counterparty == hit.counterparty and not leg.card
-        and leg.tx["relation"] not in ("refund", "return", "chargeback") and leg.tx["entry_side"] == "both"
+        if leg.counterparty == hit.counterparty and not leg.card and leg.order <= hit.order
+        and leg.tx["relation"] not in REFUNDS and leg.tx["entry_side"] == "both"
     ]
     low, high = cfg.get("back", 0.8), cfg.get("back_most", 1.05)
     payments = [leg for leg in legs if not leg.credit]
@@ -215,4 +216,4 @@ def there_and_back(book: Book, hit: Leg, cfg: dict[str, Any]) -> list[Candidate]
         "segment": segment(book, hit),
     }
     evidence = sorted((leg for pair in matched for leg in pair), key=lambda leg: leg.order)
-    return [Candidate(facts, evidence, hit.holder, matched[0][0].tx)]
+    return [Candidate(facts, evidence, hit.holder)]

@@ -19,18 +19,15 @@ def same_whole_day(leg: Leg, hit: Leg) -> bool:
     return (leg.whole_day or hit.whole_day) and leg.day == hit.day
 
 
-def touches(book: Book, leg: Leg, after: int, until: int) -> bool:
-    """Whether the leg, or any part of its day if only that is known, lies in (after, until]."""
-    if not leg.whole_day:
-        return after < leg.t <= until
-    return book.day_start(leg.day + 1) - 1 > after and book.day_start(leg.day) <= until
-
-
-def in_hours(book: Book, leg: Leg, hit: Leg, width: int) -> bool:
-    """In (t - width, t] of the hit leg."""
+def in_hours(leg: Leg, hit: Leg, width: int) -> bool:
+    """In (t - width, t] of the hit leg; where one of the two has only its day, on the days that 24 hours each make."""
     if same_whole_day(leg, hit):
         return True
-    return leg.order <= hit.order and touches(book, leg, hit.t - width, hit.t)
+    if leg.order > hit.order:
+        return False
+    if leg.whole_day or hit.whole_day:
+        return leg.t > hit.t - width or leg.day >= hit.day - -(-width // DAY)
+    return leg.t > hit.t - width
 
 
 def in_days(leg: Leg, hit: Leg, first: int, last: int) -> bool:
@@ -38,9 +35,9 @@ def in_days(leg: Leg, hit: Leg, first: int, last: int) -> bool:
     return first <= leg.day <= last and not_after(leg, hit)
 
 
-def hours_of(book: Book, legs: Iterable[Leg], hit: Leg, width: int) -> list[Leg]:
+def hours_of(legs: Iterable[Leg], hit: Leg, width: int) -> list[Leg]:
     """Those legs in the hour window that ends with the hit."""
-    return [leg for leg in legs if in_hours(book, leg, hit, width)]
+    return [leg for leg in legs if in_hours(leg, hit, width)]
 
 
 def days_of(legs: Iterable[Leg], hit: Leg, days: int) -> list[Leg]:
@@ -84,7 +81,11 @@ def first_day(book: Book, holder: Holder) -> int | None:
 
 
 def segment(book: Book, hit: Leg) -> str:
-    """Party kind; unknown: person, and business from the leg that makes more than twenty counterparties in a week."""
+    """Party kind; unknown: person, and business from the leg that makes more than twenty counterparties in a week.
+
+    A conductor is a person."""
+    if hit.visit:
+        return "person"
     if hit.party is not None and hit.party["kind"] is not None:
         return str(hit.party["kind"])
     if len({leg.counterparty for leg in book.of(hit.holder)}) <= COLLECTS:
@@ -117,29 +118,24 @@ def own_month_days(book: Book, hit: Leg, window_start: int, credit: bool) -> flo
     ]
     first = first_day(book, hit.holder)
     known_before = first is not None and first < window_start - 30
-    return scaled_month(book, hit, total(before), known_before, first, window_start)
+    return scaled_month(book, hit, total(before), known_before, window_start - first if first is not None else 0)
 
 
 def own_month_hours(book: Book, hit: Leg, window_start: int, credit: bool) -> float:
-    """Own month before an hour window that starts at `window_start` (µs)."""
+    """Own month before an hour window that starts at `window_start` (µs): thirty times 24 hours, by the legs' times."""
     after = window_start - 30 * DAY
-    before = [
-        leg for leg in book.of(hit.holder)
-        if leg.credit == credit and leg.order <= hit.order and touches(book, leg, after, window_start)
-    ]
     legs = book.of(hit.holder)
-    known_before = bool(legs) and legs[0].t <= after
-    first = first_day(book, hit.holder)
-    return scaled_month(book, hit, total(before), known_before, first, book.day_of(window_start))
+    before = [leg for leg in legs if leg.credit == credit and after < leg.t <= window_start]
+    known = (window_start - legs[0].t) // DAY if legs else 0
+    return scaled_month(book, hit, total(before), bool(legs) and legs[0].t <= after, known)
 
 
-def scaled_month(book: Book, hit: Leg, amount: int, known_before: bool, first: int | None, start_day: int) -> float:
+def scaled_month(book: Book, hit: Leg, amount: int, known_before: bool, known: int) -> float:
     """A person's month is scaled up from 14 known days; others need a leg from before it."""
-    if amount <= 0 or first is None:
+    if amount <= 0:
         return NAN
     if segment(book, hit) == "person":
-        known = min(30, start_day - first)
-        return amount * 30 / known if known >= 14 else NAN
+        return amount * 30 / min(30, known) if known >= 14 else NAN
     return float(amount) if known_before else NAN
 
 

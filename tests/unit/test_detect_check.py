@@ -8,7 +8,9 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from aml.cli import app
 from aml.cli.ruletext import told
 from aml.detect.check import Report, check_rules
 from aml.detect.explain import rederive
@@ -179,7 +181,8 @@ def test_a_parameter_that_no_test_pins_down_is_a_problem(tmp_path):
 
 
 def test_an_event_with_a_misspelt_field(tmp_path):
-    (problem,) = check_rules(Trials(), shelf(tmp_path, changed('{ t = "2d", amount = 1_600 }', '{ t = "2d", amonut = 1_600 }'))).problems
+    text = changed('{ t = "2d", amount = 1_600 }', '{ t = "2d", amonut = 1_600 }')
+    (problem,) = check_rules(Trials(), shelf(tmp_path, text)).problems
     assert "tests[0].events.amonut: unknown field" in problem
 
 
@@ -219,7 +222,7 @@ def test_a_rule_without_a_lock_and_a_lock_without_its_rule(tmp_path):
 def test_the_lock_is_about_behaviour_not_about_words():
     rule = read_rule(SOUND, "there")
     same = [("a habit", "a hobby"), ("5_000,", "5_000.00,"), ("range = [2, 8]", "range = [3, 9]"), ("Whose cash?", "?")]
-    other = [("value = 3,", "value = 4,"), ('"medium"', '"high"'), ("at = [5]", "at = [6]"), ('flow = "in"', 'flow = "both"')]
+    other = [("value = 3,", "value = 4,"), ('"medium"', '"high"'), ("at = [5]", "at = [6]"), ('"in"', '"both"')]
     assert [behaviour(read_rule(changed(*pair), "there")) == behaviour(rule) for pair in same] == [True] * 4
     assert [behaviour(read_rule(changed(*pair), "there")) == behaviour(rule) for pair in other] == [False] * 4
 
@@ -227,8 +230,8 @@ def test_the_lock_is_about_behaviour_not_about_words():
 @pytest.mark.parametrize(
     ("value", "low", "high", "found"),
     [
-        (3, 2, 8, [2, 4]), (2, 2, 8, [3]), (5_000, 1_000, 50_000, [4_750, 5_250]), ("72h", "1h", "168h", ["68h", "76h"]),
-        ("10d", "3d", "30d", ["9d", "11d"]), ("96h", "24h", "96h", ["91h"]),
+        (3, 2, 8, [2, 4]), (2, 2, 8, [3]), (5_000, 1_000, 50_000, [4_750, 5_250]),
+        ("72h", "1h", "168h", ["68h", "76h"]), ("10d", "3d", "30d", ["9d", "11d"]), ("96h", "24h", "96h", ["91h"]),
         (Decimal("0.5"), Decimal("0.3"), Decimal("0.7"), [Decimal("0.475"), Decimal("0.525")]),
         (Decimal("0.8"), Decimal("0.6"), 1, [Decimal("0.76"), Decimal("0.84")]),
         (Decimal("1.05"), 1, Decimal("1.1"), [1, Decimal("1.1")]),
@@ -297,9 +300,10 @@ def test_a_finding_that_is_not_what_the_text_gives(found, change, told_so):
 
 def test_measured_below_the_bounds(found):
     measured = {**found.measured, "sum": 499_999}
-    assert again(found, measured=measured) == "what was measured does not meet the rule's condition"
+    fails = "what was measured does not meet the rule's condition"
+    assert again(found, measured=measured) == fails
     assert again(found, measured={**found.measured, "sum": 500_000}) is None
-    assert again(found, measured={**found.measured, "sum": None}) == "what was measured does not meet the rule's condition"
+    assert again(found, measured={**found.measured, "sum": None}) == fails
 
 
 def test_parameters_that_were_not_the_texts(found):
@@ -309,3 +313,13 @@ def test_parameters_that_were_not_the_texts(found):
 
 def test_a_text_that_cannot_be_read(found):
     assert "unknown key" in (again(found, "title", "titel") or "")
+
+
+def test_the_command_ends_with_a_code_of_its_own_where_a_rule_is_not_sound(tmp_path, monkeypatch):
+    shelf(tmp_path, changed('severity = "medium"', 'severity = "low"'))
+    monkeypatch.setenv("AML_CONTENT", str(tmp_path))
+    done = CliRunner().invoke(app, ["rules", "check"])
+    assert done.exit_code == 1
+    assert "1 rules" not in done.stdout and "1 rule, 4 inline tests" in done.stdout
+    assert "severity: severity 'low' gives 10 points a step" in done.stdout
+    assert "problem" in done.stderr
