@@ -13,7 +13,7 @@ import numpy as np
 from aml.detect import condition as conditions
 from aml.detect.condition import ANYTHING, NEVER, Step
 from aml.detect.kinds import KINDS
-from aml.detect.kinds.base import Bound, Shape, Terms
+from aml.detect.kinds.base import Bound, Month, Shape, Terms
 from aml.detect.profile import Profile
 from aml.detect.rulefile import CASH_INTENSIVE, SEGMENTS, Alternative, Parameter, RuleFile, hours
 from aml.detect.spans import choose_spans, shortest
@@ -215,10 +215,21 @@ def _filter(row: np.void, one: _Detector, profile: Profile, spans: Sequence[int]
             row["measure"][n], row["is_sum"][n], row["least"][n] = bound.measure, bound.is_sum, math.floor(least)
             n += 1
     row["bounds"] = n
+    if shape.month is not None:
+        _month(row, one, shape.month, profile)
     if shape.ratio is not None and shape.exact and spans[row["span"]] == shape.span:
         ratio = _least(one, (shape.ratio.fact,), profile)
         if math.isfinite(ratio) and ratio > 0:
             row["ratio"], row["over"], row["under"] = ratio, shape.ratio.over, shape.ratio.under
+
+
+def _month(row: np.void, one: _Detector, month: Month, profile: Profile) -> None:
+    """Fill what the condition asks of the own month, by segment."""
+    row["month_days"], row["month_measure"], row["month_at"] = month.days, month.measure, month.at
+    for k in range(ENGINE_SEGMENTS):
+        read = reader(one.source, profile, _segment(k))
+        asked = conditions.least(one.when, {"own_month_ratio": 1.0}, read, _segment(k))
+        row["month_ratio"][k] = asked if math.isfinite(asked) else 0.0
 
 
 def _bound(one: _Detector, bound: Bound, profile: Profile) -> float:
@@ -263,5 +274,8 @@ def _knobs(made: Sequence[_Detector], detectors: np.ndarray, profile: Profile, s
         chain_start=bound(chains, "start", NO_PATHS), chain_new=bound(chains, "new_pairs", 0),
         cycle_hops=bound(cycles, "hops", MAX_HOPS + 1), cycle_start=bound(cycles, "start", NO_PATHS),
         payer_floor=bound(scatters, "end_sum", NO_PATHS) // MOST_MIDDLES if scatters else NO_PATHS,
-        payer_window=int(detectors["out_within"][scatters].max(initial=96 * HOUR)), longest_holder=0,
+        payer_window=max(
+            int(detectors["out_within"][scatters].max(initial=96 * HOUR)), int(detectors["hop_window"].max(initial=0))
+        ),
+        longest_holder=0,
     )  # fmt: skip

@@ -43,7 +43,18 @@ from aml.engine.ledger import (
     window_count,
     window_sum,
 )
-from aml.engine.tables import bucket_of, find, find_or_add, first_after, fit_key, jit, pair_key, registers
+from aml.engine.tables import (
+    bucket_of,
+    find,
+    find_or_add,
+    first_after,
+    first_on_day,
+    fit_key,
+    jit,
+    pair_key,
+    registers,
+)
+from aml.engine.walk import day_ratio
 
 DAY_SPAN = 0
 FOUR_DAY_SPAN = 1
@@ -150,6 +161,19 @@ def passes(led: Any, f: Any, start: int, lo: int, end: int) -> bool:
 
 
 @jit
+def month_passes(led: Any, f: Any, h: int, i: int, segment: int) -> bool:
+    """Whether the day window up to leg i is as large against the own month as the rule asks of this segment."""
+    row = led.holders[h]
+    leg = led.legs[row.start + i]
+    if (leg.tag & f.month_at) == 0:
+        return False
+    w0 = leg.day - f.month_days + 1
+    lo = first_on_day(led.legs, row.start, 0, i + 1, w0)
+    total = window_sum(led, row.start, lo, i + 1, f.month_measure)
+    return day_ratio(led, h, i, w0, total, f.month_measure, segment == PERSON) >= f.month_ratio[segment]
+
+
+@jit
 def candidates_at(led: Any, h: int, i: int, segment: int, los: np.ndarray, filters: np.ndarray) -> Any:
     """Rules (as bits) whose filter lets the leg at index i pass: necessary conditions only, O(1) each.
 
@@ -163,7 +187,8 @@ def candidates_at(led: Any, h: int, i: int, segment: int, los: np.ndarray, filte
         f = filters[k]
         if (tag & f.trigger) == 0 or (f.segments >> segment) & 1 == 0:
             continue
-        if whole_days or passes(led, f, start, los[f.span], i + 1):
+        if whole_days or (passes(led, f, start, los[f.span], i + 1)
+                          and (f.month_ratio[segment] == 0.0 or month_passes(led, f, h, i, segment))):
             found |= np.uint64(1) << np.uint64(k)
     return found
 

@@ -239,6 +239,10 @@ FILTER: Final = np.dtype(
         ("ratio", "f8"),
         ("over", "i4"),
         ("under", "i4"),
+        ("month_ratio", "f8", (8,)),  # by segment: the day window's sum over the own month is at least this; 0: not asked
+        ("month_days", "i4"),
+        ("month_measure", "i4"),
+        ("month_at", "u4"),  # tag bits of the legs at which that ratio is known
     ],
     align=True,
 )

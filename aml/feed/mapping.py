@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import datetime as dt
 import tomllib
 import zoneinfo
 from dataclasses import dataclass, field
@@ -15,7 +16,8 @@ from aml.domain.errors import AmlError
 from aml.domain.transaction import WORDS, words
 from aml.feed.fields import FIELDS, Kind
 
-_TEXTS: Final = ("delimiter", "encoding", "decimal", "thousands", "zone")
+_TEXTS: Final = ("delimiter", "encoding", "decimal", "thousands", "zone", "ids", "start")
+STEPS: Final = {"step_days": 86_400_000_000, "step_hours": 3_600_000_000, "step_minutes": 60_000_000}  # µs of one
 _LISTS: Final = ("time_formats", "date_formats")
 _METHODS: Final = ("originator_method", "beneficiary_method")
 _CODED: Final = ("instrument", "channel", "initiated_by", "status", "relation", *_METHODS)
@@ -47,6 +49,8 @@ class Mapping:
     decimal: str = "."
     thousands: str = ""
     zone: str | None = None
+    ids: str = "column"  # or "content": the feed has none, so a record is named by its content and occurrence
+    start: str | None = None  # the day from which steps count
     time_formats: tuple[str, ...] = ()
     date_formats: tuple[str, ...] = ()
     columns: dict[str, tuple[str, ...]] = field(default_factory=dict)  # our field -> their columns, joined by a space
@@ -69,6 +73,13 @@ class Mapping:
 
 
 PLAIN: Final = Mapping()
+
+
+def _is_date(text: str) -> bool:
+    try:
+        return dt.date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False
 
 
 def load_mapping(path: Path) -> Mapping:
@@ -99,6 +110,9 @@ class _Reader:
         lists = {key: self._texts(key, self._table[key]) for key in _LISTS if key in self._table}
         columns = {ours: self._texts(f"columns.{ours}", theirs) for ours, theirs in self._fields("columns").items()}
         constants = {ours: self._text(f"constants.{ours}", text) for ours, text in self._fields("constants").items()}
+        steps = [pattern for pattern in lists.get("time_formats", ()) if pattern in STEPS]
+        if steps and "start" not in texts:
+            raise self._error("start", f"is missing: {steps[0]} count from a day")
         values = {ours: self._words(f"values.{ours}", table) for ours, table in self._fields("values").items()}
         for ours in set(columns) & set(constants):
             raise self._error(f"constants.{ours}", "is a column too: give one of the two")
@@ -121,6 +135,10 @@ class _Reader:
             raise self._error("decimal", 'must be "." or ","')
         if texts.get("thousands") == texts.get("decimal", "."):
             raise self._error("thousands", "cannot be the decimal mark too")
+        if texts.get("ids", "column") not in ("column", "content"):
+            raise self._error("ids", 'must be "column" or, for a feed without ids, "content"')
+        if "start" in texts and not _is_date(texts["start"]):
+            raise self._error("start", f"{texts['start']!r} is no date: write 2026-03-02")
         if "zone" in texts and texts["zone"] not in zoneinfo.available_timezones():
             raise self._error("zone", f"{texts['zone']!r} is no time zone: write one like Europe/Prague")
         try:
@@ -216,7 +234,8 @@ def mapped(frame: pl.DataFrame, mapping: Mapping) -> pl.DataFrame:
 def _joined(frame: pl.DataFrame, names: tuple[str, ...]) -> pl.Series:
     if len(names) == 1:
         return frame.get_column(names[0])
-    return frame.select(pl.concat_str([pl.col(name).cast(pl.String) for name in names], separator=" ")).to_series()
+    texts = [pl.col(name).cast(pl.String) for name in names]
+    return frame.select(pl.concat_str(texts, separator=" ", ignore_nulls=True)).to_series()
 
 
 def _split(frame: pl.DataFrame, sides: Sides) -> dict[str, pl.Series]:

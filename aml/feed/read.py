@@ -12,6 +12,7 @@ import polars as pl
 
 from aml.domain.errors import AmlError
 from aml.feed import columnar, public, tabular
+from aml.feed.coarse import Coarse, is_coarse
 from aml.feed.fields import FIELDS
 from aml.feed.formats import STDIN, Format, Source, look, open_source
 from aml.feed.lines import blocks
@@ -117,11 +118,12 @@ def _csv(source: Source, terms: Terms, start: dt.date | None, mapping: bool, chu
             raise AmlError(f"{source.shown}: is AMLSim's table of accounts: give it with --parties")
         tabular.check_header(names, terms.mapping, source.shown)
     importer = public.make_importer(kind, start, terms.reporting_currency) if kind else None
+    coarse = Coarse(terms.mapping) if is_coarse(terms.mapping) else None
     seen = False
     for sheet in tabular.sheets(source, names, delimiter, terms.mapping.encoding, chunk):
         lines = sheet.lines
         raw = Raw(sheet.frame, sheet.place, lines.__getitem__, failed=sheet.failed, done=sheet.done)
-        _named(raw, terms, importer)
+        _named(raw, terms, importer, coarse)
         if not seen and raw.frame.height:
             tabular.check_decimals(raw.frame, raw.place, terms.mapping, source.shown)
             seen = True
@@ -137,6 +139,7 @@ def _parquet(source: Source, terms: Terms, start: dt.date | None, mapping: bool,
     schema = columnar.schema_of(path)
     kind = None if mapping else public.importer_of(schema.names())
     importer = public.make_importer(kind, start, terms.reporting_currency) if kind else None
+    coarse = Coarse(terms.mapping) if is_coarse(terms.mapping) else None
     if importer is None:
         flat = columnar.unfolded(pl.DataFrame(schema=schema))
         columnar.check_types(flat.schema, terms.mapping, path)
@@ -146,7 +149,7 @@ def _parquet(source: Source, terms: Terms, start: dt.date | None, mapping: bool,
         place = pl.int_range(first + 1, first + part.height + 1, eager=True).alias("place")
         done = (source.total or 0) * (first + part.height) // rows
         raw = Raw(columnar.unfolded(part), place, _row_of(part), done=done)
-        _named(raw, terms, importer)
+        _named(raw, terms, importer, coarse)
         yield raw
 
 
@@ -154,12 +157,14 @@ def _row_of(part: pl.DataFrame) -> Callable[[int], bytes]:
     return lambda row: columnar.row_bytes(part, row)
 
 
-def _named(raw: Raw, terms: Terms, importer: public.Importer | None) -> None:
+def _named(raw: Raw, terms: Terms, importer: public.Importer | None, coarse: Coarse | None) -> None:
     """Give a table's columns our names; what then has none of ours is kept as extra."""
     if importer is not None:
         frame = importer(raw.frame, raw.verdicts) if raw.frame.height else raw.frame
     else:
         frame = mapped(raw.frame, terms.mapping)
+        if coarse is not None:
+            frame = coarse.placed(raw.frame, frame, raw.verdicts)
     raw.beside = frame.select([name for name in frame.columns if name not in FIELDS])
     raw.frame = columnar.readable(frame.select([name for name in frame.columns if name in FIELDS]))
 

@@ -67,6 +67,8 @@ def check_header(names: list[str], mapping: Mapping, shown: str) -> None:
         if name not in names:
             raise AmlError(f"{mapping.path}: columns: {shown} has no column {name!r}; it has {', '.join(names)}")
     ours = {*names, *mapping.columns, *mapping.constants}
+    if mapping.ids == "content":
+        ours.add("transaction_id")
     for name in REQUIRED:
         if name not in ours:
             raise AmlError(f"{shown}:1: no column {name}: name it in a mapping (--mapping); found {', '.join(names)}")

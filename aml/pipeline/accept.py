@@ -125,9 +125,10 @@ class Acceptor:
         t = _ints(frame, "executed_at", NO_TIME)
         tenant_key = fields.key([(TENANT, "institution")])
         tenant = self.texts["tenant"].ids(*tenant_key)
-        before = self.progress.advance(tenant, t, source)
+        key = order_key(frame, fields)
+        before = self.progress.advance(tenant, t, key[1], source)
         legs = legs_of(fields, tenant_key, self.calendar, self.parties, t)
-        incoming = self._incoming(fields, t, before, tenant, legs)
+        incoming = self._incoming(fields, key, t, before, tenant, legs)
         tallies = self.registry.tallies
         judged = self.registry.judge(incoming, self.rows)
         is_new = judged.outcome == Outcome.NEW
@@ -161,9 +162,9 @@ class Acceptor:
         counts.mixed_accounts = sum(self.holders.mixed_accounts(end, is_new) for end in (legs.debit, legs.credit))
         return arrivals
 
-    def _incoming(self, fields: Fields, t: I64, before: I64, tenant: I32, legs: Legs) -> Incoming:
+    def _incoming(self, fields: Fields, key: Keys, t: I64, before: I64, tenant: I32, legs: Legs) -> Incoming:
         frame = fields.frame
-        key, content, family = order_key(frame, fields), content_hash(frame, fields), family_key(frame, fields=fields)
+        content, family = content_hash(frame, fields), family_key(frame, fields=fields)
         reversal = (legs.flags & Flag.REVERSAL) != 0
         target = family_key(frame, "relates_to", fields) if reversal.any() else family
         revision = _ints(frame, "revision", 1).astype(np.int32)

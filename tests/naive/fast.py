@@ -144,9 +144,14 @@ class Fast:
         made = {}
         for change in self.detection.changes(self.keys()):
             f = change.change.finding
-            assert f is not None
+            if f is None:
+                continue  # about somebody who is no subject
             made[f.rule, (f.subject.party_institution, str(f.subject.kind), f.subject.id), f.week.isoformat()] = f
         return made
+
+    def ours(self) -> set[tuple[str, str, str]]:
+        """Holders that may be subjects."""
+        return {self.holder(number) for number in np.flatnonzero(self.detection.acceptor.holders.ours).tolist()}
 
     def features(self, steps: Sequence[Step]) -> dict[tuple[str, int], dict[str, float]]:
         """Features by transaction and side (1 debit), the latest word on each leg that still stands."""

@@ -94,7 +94,7 @@ def test_each_feature_is_more_than_nothing():
         feed.pay(5 * k, f"P{k % 4}", "C1", 4_000 + 900 * k)
         feed.pay(5 * k + 2, "C1", f"Q{k % 3}", 3_900 + 900 * k)
         feed.pay(5 * k + 3, f"Q{k % 3}", "R", 3_800 + 900 * k)
-        feed.pay(5 * k + 4, "R", "P1", 500)
+        feed.pay(5 * k + 4, "R", "Q0", 500)
     found = by_twin(feed.rows, [], "us")
     for name in NAMES:
         assert len({values[name] for values, _ in found.values()}) > 1, name

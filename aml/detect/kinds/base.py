@@ -34,12 +34,21 @@ class Ratio:
 
 
 @dataclass(frozen=True, slots=True)
+class Month:
+    """Where own_month_ratio is known: a day window's sum of `measure` over the own month, at legs with bits `at`."""
+
+    measure: int
+    days: int
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
 class Shape:
     """One detector as the kernels take it.
 
     code: the kernel; facts: its list in FACTS; trigger: bits of which a leg must have one; fields: of DETECTOR; span:
     µs that the filter's window must cover, `exact` if it is the very window; least: facts whose smallest least value
-    lets a walk stop early; cash: how many minor units T is asked for (see `Terms`).
+    lets a walk stop early.
     """
 
     code: int
@@ -50,6 +59,7 @@ class Shape:
     exact: bool = False
     bounds: tuple[Bound, ...] = ()
     ratio: Ratio | None = None
+    month: Month | None = None
     least: tuple[str, ...] = ()
 
 

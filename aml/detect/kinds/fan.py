@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from aml.detect.kinds.base import Bound, Form, Kind, Settings, Shape, Terms, day_span, days_of, micros
+from aml.detect.kinds.base import Bound, Form, Kind, Month, Settings, Shape, Terms, day_span, days_of, micros
 from aml.engine.confirm import FAN_IN, FAN_OUT, IN_OUT, SCATTER
 from aml.engine.layout import CREDIT, DEBIT, NEW_PAYEE, NEW_PAYER
 
@@ -17,7 +17,8 @@ def _in(settings: Settings, terms: Terms) -> list[Shape]:
     days = days_of(settings["window"])
     fields = {"window_days": days, "out_within": micros(settings["out_within"])}
     bounds = (Bound(NEW_PAYER, False, {"new_payers": 1}), Bound(CREDIT, True, {"new_in_sum": 1, "in_sum": 1}))
-    return [Shape(FAN_IN, "fan.in", _EITHER, fields, day_span(days), bounds=bounds, least=("new_payers",))]
+    month = Month(CREDIT, days, 1 << CREDIT)
+    return [Shape(FAN_IN, "fan.in", _EITHER, fields, day_span(days), bounds=bounds, month=month, least=("new_payers",))]
 
 
 def _out(settings: Settings, terms: Terms) -> list[Shape]:

@@ -19,7 +19,7 @@ def _sequence(settings: Settings, terms: Terms) -> list[Shape]:
     return [
         Shape(
             SEQUENCE_CODE, "sequence", 1 << DEBIT, {"window": window}, window, True, bounds,
-            Ratio(DEBIT, CREDIT, "out_share"), ("in_sum",),
+            Ratio(DEBIT, CREDIT, "out_share"), least=("in_sum",),
         )
     ]  # fmt: skip
 
