@@ -62,8 +62,8 @@ def exported(db: str, *, whole: bool = False) -> list[Row]:
 
 def current(db: str) -> list[tuple[Any, ...]]:
     """Every current finding of an SQLite database, near misses too: all of it but its version and when it was made."""
-    columns = "finding_id, points, opens, crossed_at, opened_at, first_at, last_at, total, hits, measured, path, networks"
-    query = f"SELECT {columns} FROM findings WHERE state = 'current' ORDER BY finding_id"
+    columns = "finding_id, points, opens, crossed_at, opened_at, first_at, last_at, total, hits, measured, path"
+    query = f"SELECT {columns}, networks FROM findings WHERE state = 'current' ORDER BY finding_id"
     return asked(db, query)
 
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from aml.engine.layout import T_LEG
+from aml.engine.layout import T_COUNTED, T_LEG
 from aml.engine.ledger import CREDIT_SIDE, DEBIT_SIDE
 from aml.engine.tables import before, jit
 
@@ -92,4 +92,4 @@ def holder_of(tx: Any, x: int, side: int) -> int:
         return int(tx[x].credit_holder) if tx[x].credit_tag & T_LEG else -1
     if side == DEBIT_SIDE:
         return int(tx[x].debit_holder) if tx[x].debit_tag & T_LEG else -1
-    return int(tx[x].conductor_holder)
+    return int(tx[x].conductor_holder) if tx[x].credit_tag & T_COUNTED else -1

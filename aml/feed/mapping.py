@@ -41,7 +41,7 @@ class Sides:
 
 @dataclass(frozen=True, slots=True)
 class Mapping:
-    """A mapping file's content; see streams/README.md for its keys."""
+    """A mapping file's content; streams/mappings/example.toml explains its keys."""
 
     path: str = ""
     delimiter: str | None = None
@@ -166,7 +166,7 @@ class _Reader:
         table = self._table_of(key)
         for name in table:
             if name not in FIELDS:
-                raise self._error(f"{key}.{name}", "is no field of a transaction: see streams/README.md")
+                raise self._error(f"{key}.{name}", "is no field of a transaction: see streams/mappings/example.toml")
         return table
 
     def _words(self, key: str, value: Any) -> dict[str, str]:

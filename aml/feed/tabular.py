@@ -107,10 +107,11 @@ def _whole(lines: list[bytes]) -> int:
 def _sheet(block: Block, source: Source, names: list[str], delimiter: str, encoding: str) -> Sheet:
     sheet = Sheet(pl.DataFrame(), pl.Series("place", [], dtype=pl.Int64), [], done=block.done)
     # Lines that are no text in the encoding go first, so that what is left can be read at once.
-    texts, places = _decoded(block, sheet, source.name, encoding)
+    quoted = b'"' in block.data
+    texts, places = _decoded(block, sheet, source.name, encoding, blank=quoted)
     rows = _Rows(block, names, delimiter)
     plain = _plain(texts, names, delimiter)
-    odd = np.flatnonzero(~plain).tolist()
+    odd = [number for number in np.flatnonzero(~plain).tolist() if texts[number].strip()]
     if odd:
         _read_odd(texts, places, odd, plain, rows, sheet, source.name)
     rows.take_plain(texts, places, plain)
@@ -118,9 +119,11 @@ def _sheet(block: Block, source: Source, names: list[str], delimiter: str, encod
     return sheet
 
 
-def _decoded(block: Block, sheet: Sheet, name: str, encoding: str) -> tuple[list[str], list[int]]:
-    """Texts of the lines that are not blank, and their indices in the block."""
-    places = [number for number, line in enumerate(block.lines) if line.strip()]
+def _decoded(
+    block: Block, sheet: Sheet, name: str, encoding: str, *, blank: bool
+) -> tuple[list[str], list[int]]:  # fmt: skip
+    """Texts of the lines and their indices in the block; blank ones only where they may be part of a quoted cell."""
+    places = [number for number, line in enumerate(block.lines) if blank or line.strip()]
     lines = block.lines if len(places) == len(block.lines) else [block.lines[number] for number in places]
     try:
         texts = b"\n".join(lines).decode(encoding).split("\n")
@@ -226,10 +229,9 @@ def _one_record(texts: list[str], start: int, delimiter: str) -> tuple[list[str]
     """The cells of the record that begins here and how many lines it takes; None where there is none."""
     reader = csv.reader((text + "\n" for text in texts[start : start + _SPAN]), delimiter=delimiter)
     try:
-        cells = next(reader)
+        return next(reader), reader.line_num
     except (StopIteration, csv.Error):
         return None, 1
-    return [*cells[:-1], cells[-1].rstrip("\r\n")], reader.line_num
 
 
 def _misshapen(line: bytes, name: str, place: int, cells: int, wanted: int) -> Reject:

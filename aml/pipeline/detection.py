@@ -126,7 +126,7 @@ class Detection:
         out = []
         for key, hits in held:
             if hits:
-                out.append(Change(*self._assembly.finding(key, hits, self.engine.transactions.rows, looked_up, texts)))
+                out.append(Change(*self._assembly.finding(key, hits, self.engine.transactions, looked_up, texts)))
             else:
                 subject, rule = self._assembly.subject(texts, key[1]), self.compiled.rules[key[0]].id
                 out.append(Change(FindingChange.withdraw(finding_id(subject, rule, week_of(key[2]))), ()))

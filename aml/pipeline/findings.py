@@ -14,6 +14,7 @@ import polars as pl
 from aml.detect.compile import Compiled
 from aml.detect.rulefile import SEGMENTS, Parameter, RuleFile
 from aml.domain.finding import Finding, FindingChange, Hop, Subject, SubjectKind, Value, name_id
+from aml.engine.arrays import Transactions
 from aml.engine.confirm import CHAIN, CYCLE, SCATTER
 from aml.engine.engine import FindingKey, Hit
 from aml.engine.facts import FACTS
@@ -29,7 +30,7 @@ DAY_NOTE: Final = "Of some payments only the day is known: within a day either o
 PATH_NOTE: Final = "Of some payments only the day is known: their order within a day is not."
 
 Named = Mapping[int, tuple[str, int]]
-"""Transaction index -> (transaction_id, row of its record)."""
+"""Transaction number -> (transaction_id, row of its record)."""
 
 
 def week_of(week: int) -> dt.date:
@@ -56,7 +57,7 @@ class Assembly:
         return Subject(institution, party_institution, SubjectKind(kind), name)
 
     def finding(
-        self, key: FindingKey, hits: Sequence[Hit], tx: np.ndarray, named: Named, texts: pl.DataFrame
+        self, key: FindingKey, hits: Sequence[Hit], tx: Transactions, named: Named, texts: pl.DataFrame
     ) -> tuple[FindingChange, tuple[int, ...]]:
         """The finding of a key from its hits (in order), and the rows of the records it names."""
         rule = self.compiled.rules[key[0]]
@@ -65,20 +66,20 @@ class Assembly:
         strongest = min([hit for hit in legs if hit.opens] or legs, key=lambda hit: (-hit.steps, hit.order))
         opening = [hit for hit in legs if hit.opens]
         evidence = in_order(np.unique(np.concatenate([hit.evidence for hit in hits])), tx)
-        t = tx["t"][evidence]
-        paid = (tx["debit_tag"][evidence] & T_LEG) != 0
+        held = tx.of(evidence)
+        paid = (held["debit_tag"] & T_LEG) != 0
         made = Finding(
             subject=subject, rule=rule.id, rule_version=rule.version, rule_sha256=rule.sha256, typology=rule.typology,
             family=rule.family, severity=rule.severity, week=week_of(key[2]),
             points=self.scoring.points_of(rule.severity, strongest.steps), opens=strongest.opens,
             crossed_at=strongest.order[0], opened_at=opening[0].order[0] if opening else None,
-            first_at=int(t.min()), last_at=int(t.max()),
-            total=int(np.where(paid, tx["debit_value"][evidence], tx["credit_value"][evidence]).sum()),
+            first_at=int(held["t"].min()), last_at=int(held["t"].max()),
+            total=int(np.where(paid, held["debit_value"], held["credit_value"]).sum()),
             currency=self.compiled.profile.currency, measured=self._measured(strongest),
             parameters=self._parameters(rule, strongest.segment),
             transaction_ids=tuple(named[x][0] for x in evidence.tolist()),
             networks=self._networks(subject.institution, hits, tx, named), hits=len(legs),
-            notes=self._notes(strongest, evidence, tx), path=self._path(strongest, tx, named, texts),
+            notes=self._notes(strongest, held), path=self._path(strongest, tx, named, texts),
         )  # fmt: skip
         return FindingChange.upsert(made), tuple(named[x][1] for x in evidence.tolist())
 
@@ -101,7 +102,7 @@ class Assembly:
         whole = Decimal(value) == Decimal(value).to_integral_value()
         return int(value) if whole else float(value)
 
-    def _networks(self, institution: str, hits: Sequence[Hit], tx: np.ndarray, named: Named) -> tuple[str, ...]:
+    def _networks(self, institution: str, hits: Sequence[Hit], tx: Transactions, named: Named) -> tuple[str, ...]:
         """Of paths and scatter-gather: one for each first transaction."""
         found = set()
         for hit in hits:
@@ -109,19 +110,20 @@ class Assembly:
                 found.add(network_id(institution, named[int(in_order(hit.evidence, tx)[0])][0]))
         return tuple(sorted(found))
 
-    def _path(self, hit: Hit, tx: np.ndarray, named: Named, texts: pl.DataFrame) -> tuple[Hop, ...]:
+    def _path(self, hit: Hit, tx: Transactions, named: Named, texts: pl.DataFrame) -> tuple[Hop, ...]:
         if self._kinds[hit.detector] not in (CHAIN, CYCLE):
             return ()
+        hops = zip(hit.evidence.tolist(), tx.of(hit.evidence), strict=True)
         return tuple(
             Hop(
-                named[x][0], texts.row(int(tx["debit_holder"][x]))[3], texts.row(int(tx["credit_holder"][x]))[3],
-                int(tx["debit_value"][x]), int(tx["t"][x]),
+                named[x][0], texts.row(int(held["debit_holder"]))[3], texts.row(int(held["credit_holder"]))[3],
+                int(held["debit_value"]), int(held["t"]),
             )
-            for x in hit.evidence.tolist()
+            for x, held in hops
         )  # fmt: skip
 
-    def _notes(self, hit: Hit, evidence: np.ndarray, tx: np.ndarray) -> tuple[str, ...]:
-        if not np.any((tx["debit_tag"][evidence] | tx["credit_tag"][evidence]) & T_DAYP):
+    def _notes(self, hit: Hit, evidence: np.ndarray) -> tuple[str, ...]:
+        if not np.any((evidence["debit_tag"] | evidence["credit_tag"]) & T_DAYP):
             return ()
         return (PATH_NOTE if self._kinds[hit.detector] in (CHAIN, CYCLE, SCATTER) else DAY_NOTE,)
 
@@ -136,9 +138,9 @@ def one_per_leg(hits: Sequence[Hit]) -> list[Hit]:
     return list(best.values())
 
 
-def in_order(transactions: np.ndarray, tx: np.ndarray) -> np.ndarray:
-    """Transaction indices by (executed_at, key)."""
-    held = tx[transactions]
+def in_order(transactions: np.ndarray, tx: Transactions) -> np.ndarray:
+    """Transaction numbers by (executed_at, key)."""
+    held = tx.of(transactions)
     ordered: np.ndarray = transactions[np.lexsort((held["lo"], held["hi"], held["t"]))]
     return ordered
 

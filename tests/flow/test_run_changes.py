@@ -1,0 +1,122 @@
+"""What is in force changes between runs: everything accepted is judged anew, as if it had been so from the start."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from tests.flow_factory import asked, current, exported, invented, run, url
+
+ROOT = Path(__file__).parents[2]
+KEPT_UNDER = "structuring/structuring-kept-under.toml"
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """A small bank as files."""
+    folder = tmp_path_factory.mktemp("world")
+    bank = invented(3_000, days=40, seed=7, attempts=25)
+    bank.transactions.write_parquet(folder / "feed.parquet")
+    bank.parties.write_csv(folder / "parties.csv")
+    return SimpleNamespace(feed=folder / "feed.parquet", parties=folder / "parties.csv")
+
+
+@pytest.fixture
+def content(tmp_path, monkeypatch):
+    """An overlay of the rules that a test may edit."""
+    folder = tmp_path / "content"
+    shutil.copytree(ROOT / "rules", folder / "rules")
+    monkeypatch.setenv("AML_CONTENT", str(folder))
+    return folder / "rules"
+
+
+def edit(path, pattern, new):
+    text, times = re.subn(pattern, new, path.read_text(), count=1)
+    assert times == 1
+    path.write_text(text)
+
+
+def changed_in_between(world, folder, change):
+    """The database of a run under what was in force, then of one under what is; and that of a fresh one."""
+    old, new = url(folder, "old.db"), url(folder, "new.db")
+    run(old, world.feed, parties=world.parties)
+    before = current(old)
+    change()
+    # Later party files do not reach back: without any, holders stay what they were when the records came.
+    told = run(old, world.feed)
+    run(new, world.feed, parties=world.parties)
+    assert current(old) == current(new)
+    assert exported(old) == exported(new)
+    assert told.scored == 0
+    again = run(old, world.feed)
+    assert again.messages == tuple(m for m in told.messages if "since the last run" not in m)
+    assert current(old) == current(new)
+    return before, current(old), told, old
+
+
+def test_a_changed_rule_judges_anew(world, tmp_path, content):
+    """Once harder to meet: findings are withdrawn, and alerts with them; nothing is lost from the history."""
+
+    def change():
+        edit(content / KEPT_UNDER, r"\nversion( *)= \d+", r"\nversion\1= 99")
+        for path in (content / "layering").glob("*.toml"):
+            path.unlink()
+
+    before, after, told, db = changed_in_between(world, tmp_path, change)
+    assert 0 < len(after) < len(before)
+    assert f"rules changed since the last run: its {told.read:,} records were judged again" in told.messages
+    states = dict(asked(db, "SELECT state, count(*) FROM findings GROUP BY state"))
+    assert states["withdrawn"] == len(before) - len(after)
+    query = "SELECT DISTINCT rule_version FROM findings WHERE rule = 'structuring-kept-under' AND state = 'current'"
+    assert asked(db, query) == [(99,)]
+    withdrawn = sorted(name for name, kind in asked(db, "SELECT object_id, kind FROM history") if kind == "withdrawn")
+    assert withdrawn == sorted(n for (n,) in asked(db, "SELECT alert_id FROM alerts WHERE status = 'withdrawn'"))
+    assert withdrawn
+
+
+def test_a_changed_scoring_scores_anew(world, tmp_path, content):
+    def change():
+        edit(content / "scoring.toml", r"medium( *)= 20\n", r"medium\1= 30\n")
+
+    before, after, told, db = changed_in_between(world, tmp_path, change)
+    assert len(before) == len(after)
+    assert before != after
+    assert any(m.startswith("scoring changed since the last run") for m in told.messages)
+    (text,) = asked(db, "SELECT in_force FROM runs ORDER BY run_id DESC LIMIT 1")[0]
+    (sha256,) = (held["sha256"] for held in json.loads(text) if held["kind"] == "scoring")
+    assert asked(db, f"SELECT count(*) FROM alerts WHERE scoring_sha256 = '{sha256}'")[0][0] > 0
+
+
+def test_changed_models_score_anew(world, tmp_path, content):
+    def change():
+        edit(content / "scoring.toml", r"peer-tails( *)= 1", r"peer-tails\1= 3")
+
+    _, _, told, _ = changed_in_between(world, tmp_path, change)
+    assert any(m.startswith("models and scoring changed since the last run") for m in told.messages)
+
+
+def test_models_that_come_later_find_what_was_there(world, tmp_path, monkeypatch, content):
+    """A run without any model, then one with those that ship."""
+    (content.parent / "models").mkdir()
+    for path in (ROOT / "models").glob("*/model.toml"):
+        (content.parent / "models" / path.parent.name).mkdir()
+        shutil.copy(path, content.parent / "models" / path.parent.name)
+
+    def change():
+        shutil.rmtree(content.parent / "models")
+
+    before, after, _, _ = changed_in_between(world, tmp_path, change)
+    assert len(after) > len(before)
+
+
+def test_without_models_a_run_says_so(world, tmp_path, content):
+    shutil.copytree(ROOT / "models", content.parent / "models", ignore=shutil.ignore_patterns("artefact.*"))
+    told = run(url(tmp_path), world.feed, scores_out=tmp_path / "scores.parquet")
+    assert told.messages[0].startswith("no anomaly models: none is trained yet; train on your own history: aml train")
+    families = {reason["family"] for alert in exported(url(tmp_path)) for reason in alert["reasons"]}
+    assert "model" not in families
