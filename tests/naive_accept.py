@@ -31,21 +31,36 @@ class NaiveAcceptance:
         self.seen: set[tuple[Any, ...]] = set()
         self.accepted: list[Row] = []
         self.outcomes: list[str] = []
+        self.mark: int | None = None
 
     def arrive(self, row: Row) -> None:
         """Judge one readable record of the one tenant."""
-        best = sorted((record[0] for record in self.seen), reverse=True)
-        mark = best[99] if len(best) >= 100 else None
+        mark = self.mark
         if row["executed_at"] is not None:
             self.seen.add((row["executed_at"], first_account(row), row["transaction_id"]))
+            best = sorted((record[0] for record in self.seen), reverse=True)
+            self.mark = best[99] if len(best) >= 100 else None
         self.outcomes.append(self._judge(row, mark))
+
+    def checkpoint(self, horizon: int) -> None:
+        """Old records neither act nor suffer any more; their identities stay known.
+
+        A revision or void counts from its arrival, since what it acts on may come after it.
+        """
+        for row in self.accepted:
+            since = row["executed_at"]
+            if row["void"] or row["revision"] > 1:
+                since = max((t for t in (since, row["seen"]) if t is not None), default=None)
+            if since is not None and self.mark is not None and since < self.mark - horizon:
+                row["gone"] = True
 
     def _judge(self, row: Row, mark: int | None) -> str:
         who = (first_account(row), row["transaction_id"], row["revision"], row["void"])
-        for other in self.accepted:
+        family = [r for r in self.accepted if r["transaction_id"] == row["transaction_id"]]
+        for other in family:
             if other["who"] == who:
                 return "duplicate" if _content(other) == _content(row) else "conflict"
-        family = [r for r in self.accepted if r["transaction_id"] == row["transaction_id"]]
+        family = [r for r in family if not r["gone"]]
         for other in family:
             if other["void"] or self._late(other, mark):
                 continue
@@ -57,7 +72,7 @@ class NaiveAcceptance:
             return "too_late"
         voids = [r for r in family if r["void"] and r["revision"] >= row["revision"]]
         higher = [r for r in family if not r["void"] and r["revision"] > row["revision"]]
-        mine = row | {"who": who, "voided": False, "superseded": False}
+        mine = row | {"who": who, "voided": False, "superseded": False, "seen": mark, "gone": False}
         if not row["void"]:
             mine |= {"voided": bool(voids), "superseded": bool(higher)}
         self.accepted.append(mine)

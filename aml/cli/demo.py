@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import time
 from pathlib import Path
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 _WORST: Final = 10
 _CHAIN: Final = "layering-chain"
+_SENTENCE_END: Final = re.compile(r"\.\s+(?=[A-Z0-9])")  # a number's own point has no blank behind it
 
 
 def add_to(app: typer.Typer) -> None:
@@ -102,7 +104,7 @@ def _why(connection: Connection, finding: Finding) -> str:
         return finding.notes[0]
     if stored is None:
         return finding.rule
-    return ruletext.sentence(ruletext.read_rule_text(stored.text), finding).split("\n")[0]
+    return _SENTENCE_END.split(ruletext.sentence(ruletext.read_rule_text(stored.text), finding), maxsplit=1)[0]
 
 
 def _show_chain(connection: Connection) -> None:

@@ -76,6 +76,7 @@ def _show_cost(outcome: Outcome) -> None:
     told = [_cost_row(kind.kind, kind) for kind in outcome.kinds if kind.customers]
     if cost.per_1000_customers_month is not None:
         names = ["customers", "number", "alerts", "on nothing planted", "per 1,000 and month", "hours of work"]
+        names.append("per 1,000 and month, from the 31st day")
         render.table(names, [*told, _cost_row("all", cost)], right=names[1:])
 
 
@@ -88,6 +89,7 @@ def _cost_row(name: str, cost: Cost) -> tuple[str, ...]:
         render.count(cost.on_none),
         "–" if rate is None else f"{rate:.1f}",
         "–" if hours is None else f"{hours:.1f}",
+        "–" if cost.settled_per_1000_customers_month is None else f"{cost.settled_per_1000_customers_month:.1f}",
     )
 
 

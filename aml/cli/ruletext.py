@@ -93,8 +93,15 @@ def told(name: str, value: Value, currency: str) -> str:
     if name.endswith(("_ratio", "_in_T")):
         return f"{render.number(value)} ×"
     if name in _DAYS or name.endswith("_days"):
-        return f"{render.number(value)} days"
+        return days(value)
     return render.number(value)
+
+
+def days(value: float) -> str:
+    """So many days; less than two, unless whole, in hours or minutes."""
+    if value >= 2 or value == int(value):
+        return f"{render.number(round(value, 1))} day{'' if value == 1 else 's'}"
+    return render.span(value * 86_400e6).replace(" min", " minutes").replace(" h", " hours")
 
 
 def measured(finding: Finding) -> Iterator[tuple[str, str]]:

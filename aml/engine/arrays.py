@@ -26,11 +26,15 @@ from aml.engine.layout import (
     TRAIL,
     TX,
     TX_NEW,
+    USED_FITS,
+    USED_PAIRS,
+    USED_SLOTS,
     Ledger,
 )
 from aml.engine.tables import rehash
 
 FEATURES = 18
+SLACK = 9  # eighths of its size that a stretched array takes
 Work = namedtuple("Work", "ring pushed los marks serial slots f stack distinct ev ev2 fitting best cycles trail payer")
 Run = namedtuple("Run", "x row_tx row_side cand_holder cand_at cand_mask hop_tx hop_heads stale")
 Found = namedtuple("Found", "path path_tx path_cycle changed stale newly")
@@ -48,7 +52,11 @@ def grown(array: np.ndarray, size: int, fill: Any = 0) -> np.ndarray:
 
 
 def extended(array: np.ndarray, size: int) -> np.ndarray:
-    """As `grown`, with new rows of no particular content."""
+    """As `grown`, with new rows of no particular content.
+
+    What grows without end is stretched in place instead (`ndarray.resize`, which refuses where anything else refers to
+    the array): a large array is then mapped anew, not copied.
+    """
     if array.shape[0] >= size:
         return array
     room = np.empty((max(size, array.shape[0] * 3 // 2), *array.shape[1:]), dtype=array.dtype)
@@ -72,16 +80,23 @@ class Transactions:
     def append(self, given: Mapping[str, np.ndarray]) -> int:
         """Add rows from the columns of GIVEN (equal lengths); returns the number of the first."""
         first, m = self.count, int(given["t"].size)
-        self.rows = extended(self.rows, self.n + m)
-        new = self.rows[self.n : self.n + m]
-        new[:] = np.zeros(1, TX)
+        self._make_room(self.n + m)
+        new = np.zeros(m, TX)
         for name in GIVEN:
             new[name] = given[name]
         for name, value in TX_NEW.items():
             new[name] = value
+        self.rows[self.n : self.n + m] = new
         self.n += m
         self.count += m
         return first
+
+    def _make_room(self, rows: int) -> None:
+        if self.rows.size < rows:
+            try:
+                self.rows.resize(max(rows, self.rows.size * SLACK // 8))
+            except ValueError:
+                self.rows = extended(self.rows, rows)
 
     def places(self, numbers: np.ndarray) -> I32:
         """Rows of transactions by number. Raises ValueError where one is no longer held."""
@@ -156,11 +171,15 @@ def with_room(led: Ledger, holders: int, slots: int, pairs: int, fits: int) -> L
         rows = new_holders(max(holders, led.holders.size * 3 // 2))
         rows[: led.holders.size] = led.holders
         led = led._replace(holders=rows)
-    meter = led.meter
-    return led._replace(
-        legs=extended(led.legs, int(meter[0]) + slots), pairs=roomy(led.pairs, int(meter[1]) + pairs),
-        fits=roomy(led.fits, int(meter[2]) + fits),
-    )  # fmt: skip
+    need = int(led.meter[USED_SLOTS]) + slots
+    if led.legs.size < need:
+        try:
+            led.legs.resize(max(need, led.legs.size * SLACK // 8))
+        except ValueError:
+            led = led._replace(legs=extended(led.legs, need))
+    pairs += int(led.meter[USED_PAIRS])
+    fits += int(led.meter[USED_FITS])
+    return led._replace(pairs=roomy(led.pairs, pairs), fits=roomy(led.fits, fits))
 
 
 def roomy(table: np.ndarray, entries: int) -> np.ndarray:

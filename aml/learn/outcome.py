@@ -15,6 +15,7 @@ HOUR: Final = 3_600_000_000
 MONTH: Final = 365.25 / 12 * 24 * HOUR
 MINUTES_PER_ALERT: Final = 25  # an analyst's time for one alert
 MODEL_BUDGET: Final = 0.005
+SETTLING: Final = 30 * 24 * HOUR  # from the beginning of a feed: so long is the own month that rules compare with
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +52,12 @@ class Planted:
 
 @dataclass(frozen=True, slots=True)
 class Population:
-    """Customers with a movement, by kind, over a span in µs: what alerts are counted against."""
+    """Customers with a movement, by kind, over a span in µs that begins at `begun` (UTC µs): what alerts are counted
+    against."""
 
     customers: Mapping[str, int]
     span: int
+    begun: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +90,10 @@ class Tally:
 @dataclass(frozen=True, slots=True)
 class Cost:
     """Alerts on customers of one kind ("": all), those that name no planted transaction, and these per 1,000 customers
-    and month, also in hours; None where the number of customers is not known."""
+    and month, also in hours; None where the number of customers is not known.
+
+    settled: the rate from the 31st day on, None in a shorter span. In the first weeks of any feed every pair is new.
+    """
 
     alerts: int
     on_none: int
@@ -95,6 +101,7 @@ class Cost:
     hours_per_1000_customers_month: float | None
     kind: str = ""
     customers: int = 0
+    settled_per_1000_customers_month: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,9 +141,9 @@ def judge(alerts: Sequence[Raised], truth: Iterable[Planted], population: Popula
         tuple(_tally(t, [a for a in large if a.typology == t]) for t in sorted({a.typology for a in large})),
         _tally("all", large),
         _tally(f"1-{SMALL_ATTEMPT} rows", [a for a in attempts if a.rows <= SMALL_ATTEMPT]),
-        _cost("", alerts, laundering, sum(population.customers.values()), population.span),
+        _cost("", alerts, laundering, population, sum(population.customers.values())),
         tuple(
-            _cost(kind, [a for a in alerts if a.kind == kind], laundering, number, population.span)
+            _cost(kind, [a for a in alerts if a.kind == kind], laundering, population, number)
             for kind, number in population.customers.items()
         ),
         ranking,
@@ -175,9 +182,16 @@ def _tally(name: str, attempts: list[Attempt]) -> Tally:
     )
 
 
-def _cost(kind: str, alerts: Sequence[Raised], laundering: set[str], customers: int, span: int) -> Cost:
-    on_none = sum(laundering.isdisjoint(a.transactions) for a in alerts)
-    if customers <= 0 or span <= 0:
-        return Cost(len(alerts), on_none, None, None, kind, customers)
-    rate = on_none / (customers / 1000) / (span / MONTH)
-    return Cost(len(alerts), on_none, rate, rate * MINUTES_PER_ALERT / 60, kind, customers)
+def _cost(kind: str, alerts: Sequence[Raised], laundering: set[str], population: Population, customers: int) -> Cost:
+    on_none = [a for a in alerts if laundering.isdisjoint(a.transactions)]
+    if customers <= 0 or population.span <= 0:
+        return Cost(len(alerts), len(on_none), None, None, kind, customers)
+
+    def rate(number: int, span: int) -> float:
+        return number / (customers / 1000) / (span / MONTH)
+
+    whole, settled, rest = rate(len(on_none), population.span), None, population.span - SETTLING
+    if rest > 0:
+        late = sum(a.crossed_at >= population.begun + SETTLING for a in on_none)
+        settled = rate(late, rest)
+    return Cost(len(alerts), len(on_none), whole, whole * MINUTES_PER_ALERT / 60, kind, customers, settled)

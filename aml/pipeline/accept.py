@@ -47,7 +47,8 @@ class Calendar(Protocol):
 
 @dataclass(slots=True)
 class Counts:
-    """What acceptance counts; read = scored + duplicates + Σ rejected. The others are subsets of scored, or warnings."""
+    """What acceptance counts: read = scored + duplicates + Σ rejected. The others are subsets of scored, or warnings.
+    """
 
     read: int = 0
     scored: int = 0

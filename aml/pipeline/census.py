@@ -21,6 +21,7 @@ from aml.pipeline.holders import HolderBook
 
 CUSTOMERS: Final = "customers:"
 SPAN: Final = "span"
+BEGUN: Final = "begun"
 KINDS: Final = ("person", "business")  # retail customers, and all others
 EDGE: Final = 0.001  # of the movements at either end that do not make a span: strays lie years before the others
 
@@ -63,11 +64,13 @@ class Census:
         segment[: known.size] = known
         moved = (segment != NONE) & holders.ours & (tenant == here)
         retail = (segment == PERSON) | (segment == UNKNOWN)
+        begun, span = self._span()
         return {
             str(name): {
                 f"{CUSTOMERS}{KINDS[0]}": int(np.count_nonzero(moved & retail & (tenant == name))),
                 f"{CUSTOMERS}{KINDS[1]}": int(np.count_nonzero(moved & ~retail & (tenant == name))),
-                SPAN: self._span(),
+                BEGUN: begun,
+                SPAN: span,
             }
             for name in np.unique(tenant[moved])
         }
@@ -90,17 +93,18 @@ class Census:
         # Of several legs of one holder the last assignment stays, which is the latest leg.
         self._segment[holder[order]], self._at[holder[order]] = segment[order], t[order]
 
-    def _span(self) -> int:
-        """µs of the days that the movements span, strays apart."""
+    def _span(self) -> tuple[int, int]:
+        """Beginning (UTC µs) and length of the days on which there were movements, strays apart."""
         if not self._days:
-            return 0
+            return 0, 0
         days = np.array(sorted(self._days), np.int64)
         share = np.cumsum([self._days[day] for day in days.tolist()]) / self._days.total()
         first, last = np.searchsorted(share, [EDGE, 1.0 - EDGE])
-        return int(days[last] - days[first] + 1) * DAY
+        return int(days[first]) * DAY, int(days[last] - days[first] + 1) * DAY
 
 
 def population(counters: Mapping[tuple[str, str], int]) -> Population:
     """The census of all institutions of a database, from its counters; nobody where no host wrote one."""
     customers = {kind: sum(v for (_, n), v in counters.items() if n == f"{CUSTOMERS}{kind}") for kind in KINDS}
-    return Population(customers, max((v for (_, n), v in counters.items() if n == SPAN), default=0))
+    begun, span = (max((v for (_, n), v in counters.items() if n == name), default=0) for name in (BEGUN, SPAN))
+    return Population(customers, span, begun)

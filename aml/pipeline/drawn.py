@@ -24,6 +24,8 @@ class Drawn:
 
     def take(self, rows: LegRows, instruments: Instruments) -> None:
         """Draw from a batch."""
+        while rows.tx.size > self._every * MOST // 4:
+            self._thin()
         at = np.arange(self._next, rows.tx.size, self._every)
         self._next += at.size * self._every - rows.tx.size
         if at.size:
@@ -41,8 +43,8 @@ class Drawn:
         return Legs(*(np.concatenate([getattr(part, name) for part in self._parts]) for name in names))
 
     def _thin(self) -> None:
-        whole = self.legs()
-        assert whole is not None
         self._every *= 2
-        self._parts = [whole.take(np.arange(0, whole.size, 2))]
-        self._size = self._parts[0].size
+        whole = self.legs()
+        if whole is not None:
+            self._parts = [whole.take(np.arange(0, whole.size, 2))]
+            self._size = self._parts[0].size

@@ -72,7 +72,7 @@ def same_holder(one: End, other: End, parties: Parties | None) -> Mask:
         both = (one.owner >= 0) & (other.owner >= 0)
         keys = parties.customer
         same |= both & (keys[0][one.owner] == keys[0][other.owner]) & (keys[1][one.owner] == keys[1][other.owner])
-    return same
+    return np.asarray(same, np.bool_)
 
 
 def conductor_of(fields: Fields, tenant: Keys) -> Keys:

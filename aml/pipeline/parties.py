@@ -112,35 +112,41 @@ class Parties:
     """One party table, for look-ups by account or customer and day.
 
     `frame` is a parties frame (see `aml.feed`). Of an account's rows the owner's count (role owner or none; where it
-    has no such row, joint ones): the latest that has begun; of several of one day the first by customer.
+    has no such row, joint ones): the latest that has begun; of several of one day the first by customer. Arrays are by
+    place in `frame`, and -1 is nobody.
     """
 
     def __init__(self, frame: pl.DataFrame, rows: PartyRows) -> None:
         self.frame = frame = _ordered(frame)
         fields = Fields(frame)
-        self.row = rows.take(frame)
-        self.kind = rows.segment[self.row]
+        row = rows.take(frame)
         since = frame.get_column("valid_from").to_physical().cast(pl.Int32).fill_null(ALWAYS).to_numpy()
         base = fields.key([(0, "institution")])
         add_institution(fields, base, 1, "party_institution", np.ones(frame.height, np.bool_))
         account = _with(fields, base, 2, "account")
-        self.customer = _with(fields, base, 3, "customer")
-        self.has_customer = fields.present("customer")
+        customer = _with(fields, base, 3, "customer")
+        has_customer = fields.present("customer")
         place = np.arange(frame.height, dtype=np.int32)
         owns = frame.get_column("_owns").to_numpy()
         self._accounts = _Dated(_some(account, owns), since[owns], place[owns])
-        named = owns & self.has_customer
-        self._customers = _Dated(_some(self.customer, named), since[named], place[named])
-        acts = frame.get_column("role").fill_null(OWNER).is_in(ACTING).to_numpy() & self.has_customer
+        named = owns & has_customer
+        self._customers = _Dated(_some(customer, named), since[named], place[named])
+        acts = frame.get_column("role").fill_null(OWNER).is_in(ACTING).to_numpy() & has_customer
         acting = _with(fields, account, 3, "customer")
         self._acting = _Dated(_some(acting, acts), since[acts], place[acts])
+        # One more entry for the place -1, nobody: look-ups need no case of their own, not even in an empty table.
+        self.row = np.append(row, np.int32(NONE))
+        self.kind = np.append(rows.segment[row], np.int8(UNKNOWN))
+        self.customer = (np.append(customer[0], np.uint64(0)), np.append(customer[1], np.uint64(0)))
+        self.has_customer = np.append(has_customer, False)
 
     def by_account(self, account: Keys, day: I32) -> I32:
         """Places in `frame` of the owner's rows in force, by account key (tenant 0, institution 1, account 2)."""
         return self._accounts.rows(account, day)
 
     def by_customer(self, customer: Keys, day: I32) -> I32:
-        """Places in `frame` of a customer's latest row in force, by customer key (tenant 0, institution 1, customer 3)."""
+        """Places in `frame` of a customer's latest row in force, by customer key (tenant 0, institution 1, customer 3).
+        """
         return self._customers.rows(customer, day)
 
     def may_act(self, account_and_customer: Keys, day: I32) -> npt.NDArray[np.bool_]:

@@ -1,4 +1,4 @@
-"""How far the feed has come: progress per tenant and source, the watermark, and the order in which files are read.
+"""How far the feed has come: progress per tenant and source, and the watermark.
 
 The progress of a source is the 100th-highest readable `executed_at` per tenant (none under 100 records), so that one
 mistyped date moves nothing; a record that comes again counts once, so that a feed read twice moves nothing either. The
@@ -8,16 +8,15 @@ watermark of the records read before it, so the size of a batch decides nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 from numba import njit
 
 from aml.engine.identity import NO_TIME
-from aml.engine.keys import U64, order_key
+from aml.engine.keys import U64
 
 I64 = npt.NDArray[np.int64]
 RANK: Final = 100
@@ -116,40 +115,3 @@ class Progress:
         self._heaps, self._keys = state["heaps"].copy(), state["keys"].copy()
         self._counts, self.marks = state["counts"].copy(), state["marks"].copy()
         return self
-
-
-def sorted_file(chunks: Iterable[pl.DataFrame], batch: int) -> Iterator[pl.DataFrame]:
-    """The canonical frames of one file as a whole in the order (executed_at, key), in frames of `batch` rows.
-
-    Records without a time (voids) come last, in the order of the file. Chunks that follow one another in order, and
-    are in order themselves, are handed on without a copy of the whole.
-    """
-    held = [c for c in chunks if c.height]
-    if not held:
-        return
-    whole = pl.concat(held, rechunk=False)
-    order = _disorder(whole)
-    if order is not None:
-        whole = whole[order]
-    yield from whole.iter_slices(batch)
-
-
-def _disorder(whole: pl.DataFrame) -> npt.NDArray[np.int64] | None:
-    """The sorting order of the rows, or None where they stand in it already."""
-    t = whole.get_column("executed_at").fill_null(np.iinfo(np.int64).max).to_numpy()
-    steps = np.diff(t)
-    if (steps > 0).all():
-        return None
-    hi, lo = order_key(whole)
-    if ((steps >= 0) & ((steps > 0) | (hi[1:] > hi[:-1]) | ((hi[1:] == hi[:-1]) & (lo[1:] >= lo[:-1])))).all():
-        return None
-    return np.lexsort((lo, hi, t))
-
-
-def sort_and_merge(feeds: Iterable[Iterable[pl.DataFrame]], batch: int = 65_536) -> Iterator[pl.DataFrame]:
-    """Several files as one feed: all sorted and merged by (executed_at, key), in frames of at most `batch` rows.
-
-    The files are held in memory, as canonical frames, until they are handed on; what must not be held is read
-    as it arrives. Of equal records of several files, the earlier-named file's comes first.
-    """
-    yield from sorted_file((chunk for feed in feeds for chunk in feed), batch)

@@ -13,7 +13,7 @@ from aml.engine.identity import Outcome
 from aml.engine.keys import Keys
 from aml.store.files import write_whole
 
-ROW: Final = np.dtype([("hi", "<u8"), ("lo", "<u8"), ("content_hi", "<u8"), ("content_lo", "<u8")])
+HI, LO, CONTENT_HI, CONTENT_LO = range(4)  # rows of a file's array, each contiguous: a search reads few pages
 MERGE_AT: Final = 12  # files, before they are made one
 
 
@@ -35,26 +35,30 @@ class Older:
         """Write the rows as one more sorted file, fsynced; many files are made one. Old files stay for the sweep."""
         if not identities[0].size:
             return
-        rows = np.empty(identities[0].size, ROW)
-        rows["hi"], rows["lo"] = identities
-        rows["content_hi"], rows["content_lo"] = content
+        held = np.stack([*identities, *content]).astype("<u8")
         if len(self.names) >= MERGE_AT:
-            rows = np.concatenate([*self._files, rows])
+            held = np.concatenate([*self._files, held], axis=1)
             self.names, self._files = [], []
-        name = f"older-{rows.size}-{rows['hi'].min():016x}-{rows['lo'].min():016x}.npy"
-        rows = rows[np.lexsort((rows["lo"], rows["hi"]))]
-        write_whole(self.folder / name, lambda out: np.save(out, rows, allow_pickle=False))
+        name = f"older-{held.shape[1]}-{held[HI].min():016x}-{held[LO].min():016x}.npy"
+        held = held[:, np.lexsort((held[LO], held[HI]))]
+        write_whole(self.folder / name, lambda out: np.save(out, held, allow_pickle=False))
         self.names.append(name)
         self._files.append(np.load(self.folder / name, mmap_mode="r", allow_pickle=False))
 
     def look(self, identities: Keys, content: Keys) -> npt.NDArray[np.uint8]:
         """Per record an Outcome: DUPLICATE, CONFLICT, or NEW where no file holds the identity."""
         outcome = np.full(identities[0].size, Outcome.NEW, np.uint8)
-        for rows in self._files:
-            at = np.searchsorted(rows["hi"], identities[0])
-            inside = np.flatnonzero(at < rows.size)
-            held = rows[at[inside]]
-            mine = (held["hi"] == identities[0][inside]) & (held["lo"] == identities[1][inside])
-            same = (held["content_hi"] == content[0][inside]) & (held["content_lo"] == content[1][inside])
-            outcome[inside[mine]] = np.where(same[mine], Outcome.DUPLICATE, Outcome.CONFLICT)
+        for held in self._files if outcome.size else ():
+            at = np.searchsorted(held[HI], identities[HI])
+            looked = np.flatnonzero(at < held.shape[1])
+            while looked.size:
+                found = held[:, at[looked]]
+                looked, found = looked[same := found[HI] == identities[HI][looked]], found[:, same]
+                mine = found[LO] == identities[LO][looked]
+                equal = (found[CONTENT_HI] == content[HI][looked]) & (found[CONTENT_LO] == content[LO][looked])
+                outcome[looked[mine]] = np.where(equal[mine], Outcome.DUPLICATE, Outcome.CONFLICT)
+                # Others that share the first half of the key stand behind it.
+                looked = looked[~mine]
+                at[looked] += 1
+                looked = looked[at[looked] < held.shape[1]]
         return outcome

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from aml.cli import app
 from aml.pipeline import feeds as feeds_module
+from aml.store import engine as store_engine
 from aml.store import schema, snapshots
 from aml.store.database import open_database
 from tests.flow_factory import asked, exported, invented, lines, ndjson, run, url
@@ -82,13 +83,19 @@ def test_a_file_that_is_not_there_makes_no_database(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def cut(path, world):
+    """The whole feed several times over, so that more than one block is read of it, gzipped, and cut near its end."""
+    path.write_bytes(gzip.compress((world.folder / "whole.ndjson").read_bytes() * 5)[:-100])
+    return path
+
+
 @pytest.mark.parametrize("first", [True, False])
 def test_a_truncated_gzip(world, tmp_path, db, monkeypatch, first):
     """Cut in its first block it is refused at once; cut later, nothing of it is kept but what a checkpoint holds."""
     monkeypatch.setattr(feeds_module, "BATCH", 250)
-    whole = gzip.compress((world.folder / "whole.ndjson").read_bytes())
-    path = tmp_path / "feed.ndjson.gz"
-    path.write_bytes(whole[: 2_000 if first else -100])
+    path = cut(tmp_path / "feed.ndjson.gz", world)
+    if first:
+        path.write_bytes(path.read_bytes()[:2_000])
     said = refused(FILE, path, db=db)
     assert said.startswith(f"{path}: the gzip stream is cut off: fetch the file again")
     if not first:
@@ -99,8 +106,7 @@ def test_a_truncated_gzip(world, tmp_path, db, monkeypatch, first):
 
 def test_a_truncated_gzip_into_a_new_database(world, tmp_path, monkeypatch):
     monkeypatch.setattr(feeds_module, "BATCH", 250)
-    path = tmp_path / "feed.ndjson.gz"
-    path.write_bytes(gzip.compress((world.folder / "whole.ndjson").read_bytes())[:-100])
+    path = cut(tmp_path / "feed.ndjson.gz", world)
     assert refused(FILE, path, db=url(tmp_path)).endswith("; nothing of this run was kept")
     assert asked(url(tmp_path), "SELECT count(*) FROM findings") == [(0,)]
     said = refused(FILE, path, "--as-arrived", db=url(tmp_path))
@@ -109,9 +115,7 @@ def test_a_truncated_gzip_into_a_new_database(world, tmp_path, monkeypatch):
 
 def test_checkpoints_of_a_feed_that_breaks_off_stand_and_are_named(world, tmp_path, monkeypatch):
     monkeypatch.setattr(feeds_module, "BATCH", 250)
-    monkeypatch.setattr("aml.pipeline.embedded.RunSettings.checkpoint_rows", 1, raising=False)
-    path = tmp_path / "feed.ndjson.gz"
-    path.write_bytes(gzip.compress((world.folder / "whole.ndjson").read_bytes())[:-100])
+    path = cut(tmp_path / "feed.ndjson.gz", world)
     from aml.domain.errors import AmlError
 
     with pytest.raises(AmlError) as raised:
@@ -159,8 +163,8 @@ def test_a_csv_with_decimal_commas_that_no_mapping_names(tmp_path, db, world):
 @pytest.mark.parametrize("name", ["feed.csv", "feed.ndjson"])
 def test_a_byte_order_mark_is_simply_read(world, tmp_path, name):
     path = tmp_path / name
-    text_of = {"feed.csv": COMMAS.replace("1,50", "1.50").replace("EUR", "USD"), "feed.ndjson": json.dumps(world.rows[0])}
-    path.write_bytes(b"\xef\xbb\xbf" + text_of[name].encode())
+    csv, line = COMMAS.replace("1,50", "1.50").replace("EUR", "USD"), json.dumps(world.rows[0])
+    path.write_bytes(b"\xef\xbb\xbf" + (csv if name == "feed.csv" else line).encode())
     told = run(url(tmp_path), path)
     assert (told.read, told.scored) == (1, 1)
 
@@ -281,20 +285,27 @@ def test_a_full_disk(world, tmp_path, db):
     assert len(list((tmp_path / "aml.db.state").glob("snapshot-*"))) == 1
 
 
-def test_a_full_disk_under_the_database(world, tmp_path, db):
+def test_a_full_disk_under_the_database(world, db, monkeypatch):
     """All of the state fits, the database does not."""
-    size = max(path.stat().st_size for path in (world.folder / "aml.db.state").iterdir())
-    ran = on_a_small_disk(max(size * 3, (tmp_path / "aml.db").stat().st_size), world.whole, "--db", db)
-    assert ran.returncode == DATABASE, ran.stderr
-    (line,) = ran.stderr.splitlines()
-    assert line.startswith(f"error: database {db}: the disk ")
-    assert line.endswith(f"; checkpoint 1 with {len(world.rows) // 2:,} records stands")
+    real = store_engine._set_up_sqlite
+
+    def set_up(connection, record):
+        real(connection, record)
+        pages = connection.execute("PRAGMA page_count").fetchone()[0]
+        connection.execute(f"PRAGMA max_page_count = {pages + 4}")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store_engine, "_set_up_sqlite", set_up)
+        said = refused(DATABASE, world.whole, db=db)
+    assert said.startswith(f"database {db}: the disk is full: free some space and run again; whole checkpoints are")
+    assert said.endswith(f"; checkpoint 1 with {len(world.rows) // 2:,} records stands")
     unharmed(db, world)
 
 
 def test_scores_that_cannot_be_written(world, tmp_path):
     said = refused(FILE, world.whole, "--scores-out", tmp_path / "no" / "s.parquet", db=url(tmp_path))
-    assert said == f"{tmp_path / 'no' / 's.parquet'}: its folder does not exist: create it, or give another --scores-out"
+    mend = "its folder does not exist: create it, or give another --scores-out"
+    assert said == f"{tmp_path / 'no' / 's.parquet'}: {mend}"
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "s.parquet").mkdir()
     said = refused(FILE, world.whole, "--scores-out", tmp_path / "s.parquet", db=url(tmp_path))

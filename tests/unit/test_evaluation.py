@@ -170,8 +170,8 @@ def test_the_census_counts_customers_by_their_latest_kind():
     ]))  # fmt: skip
     book = book_of(("main", "main"), ("main", "main"), ("other", "other"), ("main", "far"))
     assert again.counters(book) == {
-        "main": {"customers:person": 1, "customers:business": 1, "span": 21 * DAY},
-        "other": {"customers:person": 0, "customers:business": 1, "span": 21 * DAY},
+        "main": {"customers:person": 1, "customers:business": 1, "begun": 0, "span": 21 * DAY},
+        "other": {"customers:person": 0, "customers:business": 1, "begun": 0, "span": 21 * DAY},
     }
     assert set(again.counters(book_of(*[("main", "main")] * 4, ours=[True, False, False, False]))) == {"main"}
 
@@ -180,5 +180,6 @@ def test_the_span_leaves_strays_out():
     seen = Census()
     t = [0, *(1_000 * DAY + k * DAY // 100 for k in range(3_000)), 9_000 * DAY]
     seen.step(step_of(0, t, [0] * len(t), [1] * len(t), [(1, 1, 0, 0)]))
-    assert seen.counters(book_of(("main", "main")))["main"]["span"] == 30 * DAY
+    told = seen.counters(book_of(("main", "main")))["main"]
+    assert (told["begun"], told["span"]) == (1_000 * DAY, 30 * DAY)
     assert Census().counters(book_of(("main", "main"))) == {}

@@ -100,6 +100,16 @@ def test_the_cost_is_told_by_kind_of_customer():
     assert found.kinds[1].per_1000_customers_month == pytest.approx(2.0)
 
 
+def test_the_first_month_of_a_feed_is_told_apart():
+    day = 24 * HOUR
+    alerts = [Raised(str(k), k * day, ("x",)) for k in (100, 101, 129, 130, 159)]
+    found = judge(alerts, [], Population({"person": 1_000}, 60 * day, 100 * day))
+    assert found.cost.per_1000_customers_month == pytest.approx(5 / (60 * day / MONTH))
+    assert found.cost.settled_per_1000_customers_month == pytest.approx(2 / (30 * day / MONTH))
+    short = judge(alerts, [], Population({"person": 1_000}, 30 * day, 100 * day))
+    assert short.cost.settled_per_1000_customers_month is None
+
+
 def test_the_size_of_an_attempt_is_that_of_its_shape():
     truth = [Planted(f"t{k}", "kept_under", "k", None, shape_rows=2) for k in range(5)]
     found = judge([Raised("one", 5, ("t0",))], truth, NOBODY)
