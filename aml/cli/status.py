@@ -111,4 +111,10 @@ def _show(told: dict[str, Any]) -> None:
     render.table(["kind", "name", "version", "sha256"], rows, right=["version"])
     if told["counters"]:
         render.heading("Counted")
-        render.facts((name, render.count(value)) for name, value in told["counters"].items())
+        render.facts(_counted(name, value) for name, value in told["counters"].items())
+
+
+def _counted(name: str, value: int) -> tuple[str, str]:
+    """A running total as people read it; those of the whole database name no institution."""
+    words = name.removesuffix(" (all)").replace(":", ", ").replace("_", " ")
+    return words, render.span(value) if name.startswith("span ") else render.count(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
@@ -11,8 +12,9 @@ from aml.detect.kinds import KINDS
 from aml.detect.reader import read_rule
 from aml.detect.rulefile import CASH_INTENSIVE, Condition, Number, Parameter, RuleFile
 from aml.domain.errors import AmlError
-from aml.domain.finding import Finding
+from aml.domain.finding import Family, Finding
 from aml.domain.money import decimals
+from aml.scoring.combine import model_points
 from aml.scoring.config import ScoringConfig, parse_scoring
 
 Read = Callable[[Any], float]
@@ -30,8 +32,10 @@ def rederive(text: str, finding: Finding, scoring: ScoringConfig | None = None) 
     It is read over the facts and parameters that the finding has stored; `scoring` is the one in force unless given.
     """
     try:
-        rule = read_rule(text, "the stored rule")
         terms = scoring or parse_scoring((content.folder("rules") / "scoring.toml").read_text(encoding="utf-8"))
+        if finding.family is Family.MODEL:
+            return next(_model_differences(text, finding, terms), None)
+        rule = read_rule(text, "the stored rule")
     except AmlError as error:
         return str(error)
     return next(_differences(rule, finding, terms), None)
@@ -55,6 +59,21 @@ def _differences(rule: RuleFile, finding: Finding, scoring: ScoringConfig) -> It
     points = scoring.points_of(rule.severity, steps)
     if points != finding.points:
         yield f"{steps} steps of severity {rule.severity.value} are {points} points, not {finding.points}"
+
+
+def _model_differences(text: str, finding: Finding, scoring: ScoringConfig) -> Iterator[str]:
+    """A model's points follow from how rare the leg is (`tail`); how rare it is, from its artefacts alone."""
+    if hashlib.sha256(text.encode()).hexdigest() != finding.rule_sha256:
+        yield "the text has another hash"
+    tail = finding.measured.get("tail")
+    if not isinstance(tail, float):
+        yield "how rare it is was not stored"
+        return
+    points = int(model_points(tail, scoring))
+    if points != finding.points:
+        yield f"a tail of {tail} is {points} points, not {finding.points}"
+    if (tail <= scoring.opening_quantile) != finding.opens:
+        yield f"a tail of {tail} {'opens' if tail <= scoring.opening_quantile else 'does not open'} an alert"
 
 
 def _other_parameters(rule: RuleFile, finding: Finding) -> Iterator[str]:

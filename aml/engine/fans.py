@@ -67,6 +67,8 @@ def pays(tag: int, payroll: bool) -> bool:
 def pays_batches(led: Any, h: int, w0: int) -> bool:
     """Whether the holder paid batches in each of the two spans of 30 days before day w0."""
     row = led.holders[h]
+    if not row.batches:
+        return False
     earlier, later = False, False
     for k in range(first_on_day(led.legs, row.start, 0, row.n, w0 - 60), row.n):
         leg = led.legs[row.start + k]

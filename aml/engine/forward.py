@@ -17,6 +17,7 @@ from aml.engine.layout import (
     NONE,
     PERSON,
     SUMS,
+    T_BATCH,
     T_CARD,
     T_COUNTED,
     T_DAYP,
@@ -82,6 +83,8 @@ def write_leg(led: Any, tx: Any, h: int, i: int, x: int, side: int) -> None:
         leg.tag = np.uint32(1 << VISIT) | (tx[x].credit_tag & np.uint32(T_DAYP))
     if leg.tag & T_DAYP:
         led.holders[h].whole_days = True
+    if side == DEBIT_SIDE and leg.tag & T_BATCH:
+        led.holders[h].batches = True
 
 
 @jit

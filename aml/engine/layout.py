@@ -94,6 +94,7 @@ HOLDER: Final = np.dtype(
         ("hits", "i4"),  # latest hit of the holder's legs, and of scatter-gather that ends here
         ("ends", "i4"),
         ("whole_days", "?"),  # of some leg only the day is known
+        ("batches", "?"),  # some debit is part of a batch
     ],
     align=True,
 )

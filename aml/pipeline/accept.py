@@ -22,9 +22,9 @@ from aml.engine.intern import I32, NONE, Interner
 from aml.engine.keys import Fields, Keys, content_hash, family_key, order_key
 from aml.pipeline.holders import TENANT, HolderBook, Mask, conductor_of, part
 from aml.pipeline.legs import Legs, legs_of
+from aml.pipeline.older import Older, identity
 from aml.pipeline.parties import Parties, PartyRows
 from aml.pipeline.watermark import LATENESS, Progress
-from aml.store.older import Older, identity
 
 I64 = npt.NDArray[np.int64]
 HORIZON: Final = 3  # times the lateness that identities stay in memory: a reversal acts twice the lateness back

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -120,13 +121,18 @@ class Keeper:
         """
         host.settle()
         added = host.archive.take_added()
-        changes = host.changes()
-        idle = self.last is not None and not (added or changes or anew) and _marks(host) == self._marks
-        if idle:
+        if self.last is not None and not (added or host.news or anew) and _marks(host) == self._marks:
             with self._database.begin() as uow:
                 return self._finish(uow, work)
-        files, retired = self._files(host, added, work.run_id)
-        evidence = _evidence(host.archive, changes)
+        with writing_state(self._folder):
+            host.detection.acceptor.checkpoint()
+        older = host.older
+        # The state is a copy, so that it can be written while the findings are made.
+        with ThreadPoolExecutor(1) as writer:
+            snapshot = writer.submit(self._snapshot, work.run_id, host.state())
+            changes = host.changes()
+            evidence = _evidence(host.archive, changes)
+            files, retired = self._files([*added, snapshot.result()], older)
         with self._database.begin() as uow:
             told = [change.change for change in changes]
             if anew:
@@ -157,21 +163,21 @@ class Keeper:
             uow.runs.end(work.run_id, work.ends, counts)
         return held
 
-    def _files(self, host: Host, added: list[StateFile], run_id: int) -> tuple[list[StateFile], list[str]]:
-        """The files that stand from now on and were not named yet, and those that stand no longer; all are written."""
+    def _snapshot(self, run_id: int, state: Mapping[str, Any]) -> StateFile:
         self._written += 1
+        path = self._folder / f"snapshot-{run_id:08d}-{self._written:04d}.aml"
         with writing_state(self._folder):
-            host.detection.acceptor.checkpoint()
-            names = host.older
-            older = [_older_file(self._folder / name) for name in names if name not in self._standing]
-            path = self._folder / f"snapshot-{run_id:08d}-{self._written:04d}.aml"
-            snapshot = snapshots.write_snapshot(path, self._database.database_id, host.state())
+            return snapshots.write_snapshot(path, self._database.database_id, state)
+
+    def _files(self, written: list[StateFile], older: list[str]) -> tuple[list[StateFile], list[str]]:
+        """The files that stand from now on and were not named yet, and those that stand no longer."""
+        fresh = [_older_file(self._folder / name) for name in older if name not in self._standing]
         gone = [
             file.name
             for file in self._standing.values()
-            if file.kind == snapshots.KIND or (file.kind == OLDER and file.name not in names)
+            if file.kind == snapshots.KIND or (file.kind == OLDER and file.name not in older)
         ]
-        return [*added, *older, snapshot], gone
+        return [*written, *fresh], gone
 
     def _stand(self, files: Iterable[StateFile], retired: Iterable[str]) -> None:
         """The commit has named the files: remember it, and remove the others."""

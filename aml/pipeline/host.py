@@ -110,6 +110,11 @@ class Host:
         with writing_state(self.terms.folder):
             self.archive.flush()
 
+    @property
+    def news(self) -> bool:
+        """Whether any finding changed since they were last told."""
+        return bool(self.changed) or (self.strange is not None and self.strange.news)
+
     def changes(self) -> list[Change]:
         """The findings that changed since this was last asked, as they are now; the host is settled."""
         changes = self.detection.changes(self.changed)
@@ -171,7 +176,7 @@ class Host:
         self.detection.restore(under(state, "detection"), older)
         if self.book is not None and self.strange is not None:
             self.book.restore(under(state, "book"))
-            self.strange.restore(under(state, "strange"))
+            self.strange.restore(under(state, "strange"), self.detection.acceptor.holders.ours)
 
     def rejudge(self, state: Arrays, older: list[str], records: Mapping[str, int]) -> None:
         """Take over a state made under other rules or models: all that was accepted is judged anew, from the archive.

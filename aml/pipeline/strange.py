@@ -96,6 +96,12 @@ class ModelFindings:
         self._legs: dict[int, Strange] = {}
         self._by_key: dict[Key, set[int]] = {}
         self._changed: set[Key] = set()
+        self._strangers: set[Key] = set()  # findings about holders that were no subjects when they were last told
+
+    @property
+    def news(self) -> bool:
+        """Whether any finding changed since they were last told."""
+        return bool(self._changed)
 
     def take(
         self, leave: npt.NDArray[np.int32], rows: LegRows, surprise: F64, facts: LegFacts, instruments: Instruments
@@ -153,13 +159,11 @@ class ModelFindings:
         self._changed |= self._by_key.keys()
 
     def changes(self, detection: Detection) -> list[Change]:
-        """The findings that changed since this was last asked, as they are now.
-
-        A finding about a holder that is no subject yet stays asked for: another file may make it one.
-        """
+        """The findings that changed since this was last asked, as they are now, and those about new subjects."""
         ours = detection.acceptor.holders.ours
-        asked = sorted(self._changed)
-        self._changed = {key for key in asked if not ours[key[1]]}
+        asked = sorted(self._changed | {key for key in self._strangers if ours[key[1]]})
+        self._changed = set()
+        self._note_strangers(ours)
         named = sorted({leg // SIDES for key in asked for leg in self._by_key.get(key, ())})
         looked_up = _named(detection, np.array(named, np.int32))
         texts = detection.acceptor.holders.texts.frame
@@ -207,7 +211,7 @@ class ModelFindings:
             f"one_in_by_{bundle.spec.id.replace('-', '_')}": round(math.exp(float(surprise)))
             for bundle, surprise in zip(self._models.bundles, one.each, strict=True)
         }
-        features = {name: round(float(value), 4) for name, value in zip(NAMES, one.x, strict=True)}
+        features = {name: round(float(value), 4) + 0.0 for name, value in zip(NAMES, one.x, strict=True)}  # no -0.0
         return {"one_in": round(math.exp(one.surprise)), "tail": math.exp(-one.surprise), **models, **features}
 
     def _parameters(self, model: int, one: Strange) -> dict[str, Value]:
@@ -240,13 +244,17 @@ class ModelFindings:
         state["x"] = np.array([one.x for one in legs], np.float64).reshape(len(legs), len(NAMES))
         return state
 
-    def restore(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Take over what `state` gave; nothing has changed since."""
+    def restore(self, state: Mapping[str, npt.NDArray[Any]], ours: npt.NDArray[np.bool_]) -> None:
+        """Take over what `state` gave, and which holders were subjects then; nothing has changed since."""
         self._legs, self._by_key = {}, {}
         for k in range(state["leg"].size):
             whole = {name: int(state[name][k]) for name in Strange._fields if name not in _ARRAYS}
             self._put(Strange(surprise=float(state["surprise"][k]), each=state["each"][k], x=state["x"][k], **whole))
         self._changed = set()
+        self._note_strangers(ours)
+
+    def _note_strangers(self, ours: npt.NDArray[np.bool_]) -> None:
+        self._strangers = {key for key in self._by_key if not ours[key[1]]}
 
 
 def _sha256(text: str) -> str:

@@ -32,9 +32,44 @@ TABLES = [
     "state_files",
 ]
 
+# What was found, decided, kept or in force stays as it was written: the database itself refuses to change it. Of a
+# finding's version only these may change: that it is current no more, and since when.
+KEPT = ("dead_letters", "evidence", "finding_transactions", "findings", "history", "texts")
+ENDS = ("state", "ended_at")
+
 
 def upgrade() -> None:
-    """Make every table."""
+    """Make every table, and let nobody change what is kept."""
+    make_tables()
+    for table in KEPT:
+        keep(table)
+
+
+def keep(table: str) -> None:
+    """Refuse updates and deletions of a table's rows."""
+    changed = "UPDATE"
+    if table == "findings":
+        columns = [column["name"] for column in sa.inspect(op.get_bind()).get_columns(table)]
+        changed = "UPDATE OF " + ", ".join(name for name in columns if name not in ENDS)
+    if op.get_bind().dialect.name == "postgresql":
+        op.execute(
+            """CREATE OR REPLACE FUNCTION aml_kept() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN RAISE EXCEPTION '% is append-only', TG_TABLE_NAME; END $$"""
+        )
+        acts = (("update", changed, "ROW"), ("delete", "DELETE", "ROW"), ("truncate", "TRUNCATE", "STATEMENT"))
+        for name, act, each in acts:
+            when = f"BEFORE {act} ON {table} FOR EACH {each}"
+            op.execute(f"CREATE TRIGGER kept_{table}_{name} {when} EXECUTE FUNCTION aml_kept()")
+        return
+    for name, act in (("update", changed), ("delete", "DELETE")):
+        op.execute(
+            f"CREATE TRIGGER kept_{table}_{name} BEFORE {act} ON {table} "
+            f"BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"
+        )
+
+
+def make_tables() -> None:
+    """The tables with their keys and indexes."""
     op.create_table(
         "counters",
         sa.Column("institution", sa.Text(), nullable=False),
@@ -271,3 +306,5 @@ def downgrade() -> None:
     """Drop every table, those that others point at last."""
     for table in reversed(TABLES):
         op.drop_table(table)
+    if op.get_bind().dialect.name == "postgresql":
+        op.execute("DROP FUNCTION aml_kept()")

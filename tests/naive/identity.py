@@ -103,14 +103,14 @@ def standing(
     rejects: list[tuple[Record, str]] = []
     accepted: list[Record] = []
     held: dict[tuple[Any, ...], Record] = {}
-    seen: dict[str, list[int]] = {}
+    seen: dict[str, set[tuple[Any, ...]]] = {}  # a record that comes again moves no watermark
     marks: dict[int, int | None] = {}
     for row in rows:
         r = record(row)
         counts["read"] += 1
-        mark = watermark(seen.get(r["institution"], [])) if judge_late else None
+        mark = watermark([t for t, *_ in seen.get(r["institution"], ())]) if judge_late else None
         if r["executed_at"] is not None:
-            seen.setdefault(r["institution"], []).append(r["executed_at"])
+            seen.setdefault(r["institution"], set()).add((r["executed_at"], first_account(r), r["transaction_id"]))
         before = held.get(identity(r))
         if before is not None:
             if content(before) == content(r):

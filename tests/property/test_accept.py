@@ -157,7 +157,7 @@ def _identity(row: Row) -> tuple[Any, ...]:
     return first_account(row), row["transaction_id"], row["revision"], row["void"]
 
 
-@settings(max_examples=60)
+@settings(max_examples=20)
 @given(feeds())
 def test_the_twin_of_rules_judges_identity_as_acceptance_does(batches: list[list[Row]]) -> None:
     """The rules' naive engine reads a feed by a reading of its own; both must take the same records for standing."""

@@ -10,7 +10,7 @@ import pytest
 
 from aml.engine.identity import REVERSED, SUPERSEDED, VOIDED, Outcome
 from aml.pipeline.accept import HORIZON, Acceptor, Arrivals
-from aml.store.older import MERGE_AT, Older, identity
+from aml.pipeline.older import MERGE_AT, Older, identity
 from tests.canonical import UtcDays, frame, txn
 
 HOUR = 3_600_000_000

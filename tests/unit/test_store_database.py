@@ -14,12 +14,16 @@ from alembic.command import downgrade
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, event, inspect, text
+from sqlalchemy.exc import DBAPIError
 
 from aml.domain.errors import AmlError
 from aml.domain.finding import FindingChange
 from aml.store import schema
 from aml.store.database import open_database
+from aml.store.dead_letters import DeadLetter
+from aml.store.findings import EvidenceRecord
 from aml.store.queries import count
+from aml.store.runs import InForce
 from aml.store.tables import metadata
 from tests.store_factory import finding, put
 
@@ -61,6 +65,50 @@ def test_downgrading_leaves_nothing_of_ours(database):
     with database.engine.begin() as connection:
         downgrade(schema.alembic_config(connection), "base")
         assert set(inspect(connection).get_table_names()) == {schema.VERSION_TABLE}
+
+
+FORBIDDEN = [
+    "UPDATE history SET actor = 'nobody'",
+    "DELETE FROM history",
+    "UPDATE findings SET points = 0",
+    "UPDATE findings SET state = 'withdrawn', measured = '{}'",
+    "DELETE FROM findings",
+    "UPDATE finding_transactions SET transaction_id = 'T9'",
+    "DELETE FROM finding_transactions",
+    "UPDATE evidence SET record = '{}'",
+    "DELETE FROM evidence",
+    "UPDATE texts SET text = ''",
+    "DELETE FROM texts",
+    "UPDATE dead_letters SET code = 'fine'",
+    "DELETE FROM dead_letters",
+]
+
+
+@pytest.mark.parametrize("statement", FORBIDDEN)
+def test_the_database_refuses_to_change_what_was_kept(database, statement):
+    filled(database)
+    with pytest.raises(DBAPIError, match="is append-only"), database.begin() as uow:
+        uow.connection.exec_driver_sql(statement)
+    with database.read() as connection:
+        for table in ("history", "findings", "finding_transactions", "evidence", "texts", "dead_letters"):
+            assert connection.execute(text(f"SELECT count(*) FROM {table}")).scalar() > 0
+
+
+def filled(database):
+    """One row or more in every table that keeps."""
+    put(database, finding())
+    with database.begin() as uow:
+        uow.findings.add_evidence([EvidenceRecord("main", "T1", 1, 0, "{}")])
+        uow.runs.start("1", {}, ["feed"], [InForce("rule", "rule-a", 1, "id = 'rule-a'")])
+        uow.dead_letters.add([DeadLetter("main", "feed", 1, "not_json", "not JSON", b"x")])
+
+
+def test_a_version_may_end_and_nothing_else_of_it_may_change(database):
+    put(database, finding(points=40))
+    put(database, finding(points=80))
+    with database.read() as connection:
+        states = connection.execute(text("SELECT version, state, points FROM findings ORDER BY version")).all()
+    assert [tuple(row) for row in states] == [(1, "superseded", 40), (2, "current", 80)]
 
 
 def test_a_database_keeps_its_id_and_content(database, database_url):
