@@ -11,43 +11,13 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-_TEXT = (
-    "intermediaries branch terminal teller conductor conductor_name on_behalf_of merchant merchant_category device ip "
-    "relates_to batch_id purpose end_to_end_id uetr extra transaction_id institution source currency credit_currency"
-).split()
-_INTEGER = "source_sequence executed_at amount credit_amount debit_value credit_value place".split()
-_CODE = "time_precision instrument channel initiated_by status relation entry_side".split()
-
-SCHEMA: dict[str, Any] = {
-    **dict.fromkeys(_TEXT, pl.String),
-    **dict.fromkeys(_INTEGER, pl.Int64),
-    **dict.fromkeys(_CODE, pl.UInt8),
-    "revision": pl.Int32,
-    "void": pl.Boolean,
-    "batch_lump": pl.Boolean,
-    "booking_date": pl.Date,
-    "value_date": pl.Date,
-}
-for _end in ("originator", "beneficiary"):
-    for _what in ("account", "customer", "name", "country", "institution", "ultimate"):
-        SCHEMA[f"{_end}_{_what}"] = pl.String
-    SCHEMA[f"{_end}_method"] = pl.UInt8
-    SCHEMA[f"{_end}_balance_after"] = pl.Int64
+from aml.domain.party import PARTIES
+from aml.domain.transaction import CANONICAL
 
 DEFAULTS: dict[str, Any] = {
     "institution": "main", "revision": 1, "void": False, "batch_lump": False, "currency": "USD", "status": 0,
     "initiated_by": 0, "entry_side": 0, "time_precision": 0, "instrument": 1,
 }  # fmt: skip
-
-PARTIES: dict[str, Any] = {
-    **dict.fromkeys(
-        "institution party_institution account customer role kind risk country replaced_by".split(), pl.String
-    ),
-    "cash_intensive": pl.Boolean,
-    "opened": pl.Date,
-    "expected_monthly_turnover": pl.Int64,
-    "valid_from": pl.Date,
-}
 
 
 def txn(transaction_id: str = "t1", at: int | None = 0, amount: int | None = 10_000, **fields: Any) -> dict[str, Any]:
@@ -61,7 +31,7 @@ def txn(transaction_id: str = "t1", at: int | None = 0, amount: int | None = 10_
 def frame(rows: Sequence[dict[str, Any]]) -> pl.DataFrame:
     """The canonical frame of the rows; `place` counts from 1 where a row has none."""
     placed = [{"place": i + 1} | r for i, r in enumerate(rows)]
-    return pl.DataFrame(placed, schema=SCHEMA)
+    return pl.DataFrame(placed, schema=CANONICAL)
 
 
 def parties(rows: Sequence[dict[str, Any]]) -> pl.DataFrame:

@@ -10,11 +10,11 @@ from typing import Any
 
 import polars as pl
 
+from aml.domain.transaction import CANONICAL
 from aml.feed.mapping import Mapping
 from aml.feed.rates import Rates
 from aml.feed.raw import Chunk, Reject
 from aml.feed.read import read_feed
-from aml.domain.transaction import CANONICAL
 
 NOW = 1_788_300_000_000_000  # 2026-09-01T21:20:00Z, when these feeds are read
 Record = dict[str, Any]

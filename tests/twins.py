@@ -49,7 +49,7 @@ def frame_of(rows: Iterable[Mapping[str, Any]]) -> pl.DataFrame:
 
 
 def _coded(record: Record) -> dict[str, Any]:
-    row = {name: value for name, value in record.items() if name in canonical.SCHEMA and value is not None}
+    row = {name: value for name, value in record.items() if name in canonical.CANONICAL and value is not None}
     for name, words in WORDS.items():
         if name in row:
             row[name] = words.index(row[name])

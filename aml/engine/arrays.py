@@ -23,6 +23,8 @@ from aml.engine.layout import (
     NONE,
     PAIR,
     SLOT,
+    TALLIES,
+    TALLY,
     TRAIL,
     TX,
     TX_NEW,
@@ -35,7 +37,8 @@ from aml.engine.tables import rehash
 
 FEATURES = 18
 SLACK = 9  # eighths of its size that a stretched array takes
-Work = namedtuple("Work", "ring pushed los marks serial slots f stack distinct ev ev2 fitting best cycles trail payer")
+Work = namedtuple("Work", "ring pushed los marks serial slots f stack distinct ev ev2 fitting best cycles trail payer "
+                          "tally sums span rolls")
 Run = namedtuple("Run", "x row_tx row_side cand_holder cand_at cand_mask hop_tx hop_heads stale")
 Found = namedtuple("Found", "path path_tx path_cycle changed stale newly")
 Hits = namedtuple("Hits", "detector subject owner tx at segment opens steps facts first number evidence")
@@ -74,7 +77,7 @@ class Transactions:
     def __init__(self) -> None:
         self.n = 0
         self.count = 0  # numbers given out
-        self.rows = np.zeros(1024, TX)
+        self.rows = np.zeros(1 << 16, TX)
         self._old: I64 = np.zeros(0, np.int64)  # numbers of the first rows; those of the others follow one another
 
     def append(self, given: Mapping[str, np.ndarray]) -> int:
@@ -145,7 +148,7 @@ def empty_ledger() -> Ledger:
     """A ledger with room for a few legs."""
     meter = np.full(128, NONE, dtype=np.int64)
     meter[:FREE_LISTS] = 0
-    return Ledger(legs=np.zeros(4096, LEG), holders=new_holders(1024), pairs=look_up(4096), fits=look_up(4096),
+    return Ledger(legs=np.zeros(1 << 17, LEG), holders=new_holders(1024), pairs=look_up(4096), fits=look_up(4096),
                   meter=meter, base=np.zeros((1, 2), BASE))
 
 
@@ -218,7 +221,18 @@ class Scratch:
             distinct=np.zeros((4, 256), np.int64), ev=np.zeros(2 * longest + 8192, np.int32),
             ev2=np.zeros(8192, np.int32), fitting=np.zeros(64, np.int64), best=np.zeros(self._trails, TRAIL),
             cycles=np.zeros(self._trails, TRAIL), trail=np.zeros(1, TRAIL), payer=np.zeros(8, np.int32),
+            tally=_tallies(2 * longest), sums=np.zeros(TALLIES, np.int64), span=np.zeros(3, np.int64),
+            rolls=np.zeros(5, np.int64),
         )  # fmt: skip
+
+
+def _tallies(least: int) -> np.ndarray:
+    size = 1
+    while size < least:
+        size *= 2
+    rows = np.zeros(size, TALLY)
+    rows["stamp"] = -1
+    return rows
 
 
 def new_hits(n: int, evidence: int) -> Hits:

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from aml.engine import aggregate, fans, flow, scatter
-from aml.engine.condition import holds, steps_of
+from aml.engine import aggregate, fans, flow, scatter, sweep
+from aml.engine.condition import EQ, holds, steps_of
 from aml.engine.layout import DAY, T_CASH, T_EXIT, T_NEW
 from aml.engine.tables import jit
 from aml.engine.trails import bits
@@ -15,7 +15,7 @@ from aml.engine.walk import segment_at
 
 # kinds of detector, as kernels know them
 UNITS, UNIT, LEGS, CONDUCTED, SEQUENCE, FAN_IN, FAN_OUT, IN_OUT, SCATTER, CHAIN, CYCLE, BACK, WOKEN, MATCH = range(14)
-M5, MARKERS = 12, 15
+M5, MARKERS, BATCH_SHARE = 12, 15, 3
 HITS, EVIDENCE, NEXT, SERIAL, TRIED = 0, 1, 2, 3, 8  # counters; from TRIED on: candidates per detector
 
 
@@ -155,6 +155,8 @@ def confirm_detector(led: Any, tx: Any, party: Any, knobs: Any, det: Any, k: int
     """
     h = cands.holder[a]
     row = led.holders[h]
+    if (det.kind == FAN_OUT or det.kind == IN_OUT) and not row.whole_days and not asks(det, steps, BATCH_SHARE):
+        return confirm_swept(led, tx, party, knobs, det, k, steps, cands, a, b, hits, meters, work)
     week = -1
     for c in range(a, b):
         if (cands.mask[c] >> np.uint64(k)) & np.uint64(1) == 0:
@@ -171,6 +173,50 @@ def confirm_detector(led: Any, tx: Any, party: Any, knobs: Any, det: Any, k: int
         hit_week = week_of(leg.t)
         if hit_week != week:
             week = hit_week
+            meters[SERIAL] += 1
+        if not record(tx, det, k, h, h, leg.tx, cands.at[c], segment, opens, ev, hits, meters, work):
+            return False
+    return True
+
+
+@jit
+def asks(det: Any, steps: np.ndarray, fact: int) -> bool:
+    """Whether the detector's `when` compares a fact, for any segment."""
+    for segment in range(det.when.shape[0]):
+        for s in range(det.when[segment, 0], det.when[segment, 0] + det.when[segment, 1]):
+            if steps[s].op <= EQ and steps[s].fact == fact:
+                return True
+    return False
+
+
+@jit
+def confirm_swept(led: Any, tx: Any, party: Any, knobs: Any, det: Any, k: int, steps: np.ndarray, cands: Any, a: int,
+                  b: int, hits: Any, meters: np.ndarray, work: Any) -> bool:
+    """As `confirm_detector`, by one pass over the holder's legs; the window is walked only where the rule holds."""
+    h = cands.holder[a]
+    dropped = led.holders[h].dropped
+    outward = det.kind == FAN_OUT
+    mask, stamp, week = -1, 0, -1
+    for c in range(a, b):
+        if (cands.mask[c] >> np.uint64(k)) & np.uint64(1) == 0:
+            continue
+        i = cands.at[c] - dropped
+        if mask < 0:
+            mask = sweep.begin(led, det, h, i, cands.at[b - 1] - dropped, work.span, work)
+            work.serial[0] += 1
+            stamp = work.serial[0]
+        sweep.slide(led, det, h, i, work.span, mask, stamp, work)
+        leg = led.legs[led.holders[h].start + i]
+        payroll = sweep.is_payroll(led, h, leg.day - det.window_days + 1, work.rolls)
+        if not sweep.measured(led, tx, party, knobs, det, h, i, outward, payroll, mask, stamp, work.f, work):
+            continue
+        segment = segment_at(led, tx, h, i)
+        if not holds_for(det, steps, segment, work):
+            continue
+        ev = measure(led, tx, party, knobs, det, h, i, work.f, work)
+        opens = opens_for(det, steps, segment, work)
+        if week_of(leg.t) != week:
+            week = week_of(leg.t)
             meters[SERIAL] += 1
         if not record(tx, det, k, h, h, leg.tx, cands.at[c], segment, opens, ev, hits, meters, work):
             return False

@@ -242,12 +242,12 @@ def _judge_one(s: Any, x: Any, i: int, n: int, lateness: int) -> int:
     at = head
     while at >= 0:
         r = s.records[at]
-        if r.key_hi == x.key[0][i] and r.key_lo == x.key[1][i] and r.revision == x.revision[i]:
-            if ((r.flags & np.uint32(_VOID)) != 0) == void:
-                return 1 if r.content_hi == x.content[0][i] and r.content_lo == x.content[1][i] else 2
+        same = r.key_hi == x.key[0][i] and r.key_lo == x.key[1][i] and r.revision == x.revision[i]
+        if same and ((r.flags & np.uint32(_VOID)) != 0) == void:
+            return 1 if r.content_hi == x.content[0][i] and r.content_lo == x.content[1][i] else 2
         at = r.next
     if x.known[i]:
-        return np.int64(x.known[i])
+        return np.int64(x.known[i])  # type: ignore[return-value]  # an int to the compiler
     if head >= 0 and (void or x.revision[i] > 1):
         _act(s, head, x.revision[i], void, x.watermark[i], lateness)
     late = not void and _late(x.t[i], x.watermark[i], lateness)

@@ -1,4 +1,4 @@
-"""From 128-bit keys to small dense numbers, given out in order of first appearance, by growing open-addressing tables."""
+"""From 128-bit keys to small dense numbers, given out in order of first appearance, by growing hash tables."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _BLOCK: Final = 1 << 14
 
 
 @njit(cache=True, nogil=True)
-def seek(slots: np.ndarray, known_hi: np.ndarray, known_lo: np.ndarray, hi: int, lo: int) -> int:
-    """Slot of the key, or the free slot where it belongs. `slots` holds ids, -1 where free; its size is a power of 2."""
+def seek(slots: np.ndarray, known_hi: np.ndarray, known_lo: np.ndarray, hi: int, lo: int) -> np.int64:
+    """Slot of the key, or the free slot where it belongs; `slots` holds ids, -1 where free, a power of 2 of them."""
     mask = np.uint64(slots.size - 1)
     slot = (hi ^ (lo >> np.uint64(32))) & mask
     while True:
@@ -108,7 +108,7 @@ class Interner:
         """As `ids`, and the row of first appearance of each number given out now, in their order."""
         want = np.empty(0, np.bool_) if where is None else where
         ids, firsts = np.empty(hi.size, np.int32), [np.empty(0, np.int32)]
-        for at in range(0, hi.size, _BLOCK):  # by blocks, so that room is made for what is new, not for all that is asked
+        for at in range(0, hi.size, _BLOCK):  # by blocks: room is made for what is new, not for all that is asked
             block = slice(at, at + _BLOCK)
             fresh = np.empty(min(_BLOCK, hi.size - at), np.int32)
             self._make_room(self.n + fresh.size)

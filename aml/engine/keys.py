@@ -46,7 +46,7 @@ CONTENT: Final = (
 
 
 @njit(cache=True, nogil=True)
-def _mix(z: int) -> int:
+def _mix(z: np.uint64) -> np.uint64:
     z ^= z >> np.uint64(33)
     z *= np.uint64(0xFF51AFD7ED558CCD)
     z ^= z >> np.uint64(33)
@@ -55,12 +55,12 @@ def _mix(z: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _rotate(z: int, by: int) -> int:
+def _rotate(z: np.uint64, by: int) -> np.uint64:
     return (z << np.uint64(by)) | (z >> np.uint64(64 - by))
 
 
 @njit(cache=True, nogil=True)
-def _word(data: np.ndarray, at: int, n: int) -> int:
+def _word(data: np.ndarray, at: int, n: int) -> np.uint64:
     z = np.uint64(0)
     for k in range(n):
         z |= np.uint64(data[at + k]) << np.uint64(8 * k)
@@ -68,7 +68,7 @@ def _word(data: np.ndarray, at: int, n: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _word8(data: np.ndarray, at: int) -> int:
+def _word8(data: np.ndarray, at: int) -> np.uint64:
     low = np.uint64(data[at]) | np.uint64(data[at + 1]) << np.uint64(8)
     low |= np.uint64(data[at + 2]) << np.uint64(16) | np.uint64(data[at + 3]) << np.uint64(24)
     high = np.uint64(data[at + 4]) | np.uint64(data[at + 5]) << np.uint64(8)
@@ -77,7 +77,7 @@ def _word8(data: np.ndarray, at: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _finish(h1: int, h2: int, size: int) -> tuple[int, int]:
+def _finish(h1: np.uint64, h2: np.uint64, size: int) -> tuple[np.uint64, np.uint64]:
     h1 ^= np.uint64(size)
     h2 ^= np.uint64(size)
     h1 += h2
@@ -90,7 +90,7 @@ def _finish(h1: int, h2: int, size: int) -> tuple[int, int]:
 
 
 @njit(cache=True, nogil=True)
-def _murmur(data: np.ndarray, at: int, size: int) -> tuple[int, int]:
+def _murmur(data: np.ndarray, at: int, size: int) -> tuple[np.uint64, np.uint64]:
     c1 = np.uint64(C1)
     c2 = np.uint64(C2)
     h1 = np.uint64(0)
@@ -212,7 +212,7 @@ def _numbers(column: pl.Series) -> npt.NDArray[np.int64]:
 
 
 def hash_columns(frame: pl.DataFrame, names: Sequence[str]) -> Keys:
-    """128-bit hashes, as two uint64 arrays, of the named columns of each row; the field's index is its place in names."""
+    """128-bit hashes, as two uint64 arrays, of the named columns of each row; a field's index is its place in names."""
     return Fields(frame).key(list(enumerate(names)))
 
 

@@ -172,6 +172,22 @@ MARK: Final = np.dtype([("stamp", "i8"), ("fresh", "i8"), ("fresh_out", "i8"), (
 SLOT: Final = np.dtype([("order", "i8"), ("unit_sum", "i8"), ("visit_tx", "i8"), ("tail_tx", "i4"), ("tail_side", "i1"),
                         ("unit_ok", "?")], align=True)
 
+TALLY: Final = np.dtype(
+    [
+        ("stamp", "i8"),
+        ("credit", "i8"),  # sums of the window: from the counterparty, to it, to it not by card, of these no batches
+        ("debit", "i8"),
+        ("pay", "i8", (2,)),
+        ("recent", "i8"),  # from it in the hours before the leg
+        ("cp", "i4"),
+        ("payer", "?"),  # new as payer; new as payee, also where batches are an established payroll
+        ("payee", "u1", (2,)),
+    ],
+    align=True,
+)
+"""What a counterparty has in a sliding window."""
+TALLIES: Final = 12  # sums of a sliding window
+
 
 class Ledger(NamedTuple):
     """The legs of one shard."""

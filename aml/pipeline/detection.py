@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -54,6 +54,17 @@ class InMemory:
 
 
 @dataclass(frozen=True, slots=True)
+class Accepted:
+    """A batch that was judged and not run yet: what the engine takes of it, and the holders that became subjects."""
+
+    arrivals: Arrivals
+    given: dict[str, npt.NDArray[Any]]
+    party: np.ndarray
+    shard_of: I32
+    met: npt.NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     """What one batch did."""
 
@@ -91,17 +102,30 @@ class Detection:
 
     def step(self, frame: pl.DataFrame, source: int = 0) -> Step:
         """Judge a canonical frame, its rows in arrival order, and run the engine on what stands."""
-        known = len(self.acceptor.holders)
-        strangers = ~self.acceptor.holders.ours[:known]
+        return self.apply(self.accept(frame, source))
+
+    def accept(self, frame: pl.DataFrame, source: int = 0) -> Accepted:
+        """The first half of a step, which knows nothing of the engine: the next batch may be judged while one runs."""
+        holders = self.acceptor.holders
+        known = len(holders)
+        strangers = ~holders.ours[:known]
         arrivals = self.acceptor.accept(frame, source)
         self.records.append(arrivals.first_row, arrivals.accepted)
+        met = np.flatnonzero(strangers & holders.ours[:known])
+        return Accepted(arrivals, given(arrivals.columns, self.compiled), self._party(), self._shard_of(), met)
+
+    def apply(self, accepted: Accepted) -> Step:
+        """The second half, batch by batch in the order of acceptance: let legs enter and leave."""
+        arrivals = accepted.arrivals
         self._parts.append(arrivals.columns["row"].astype(np.int64))
-        self.engine.transactions.append(given(arrivals.columns, self.compiled))
+        self.engine.transactions.append(accepted.given)
         self._note_precision(arrivals.flags)
         applied = self.engine.apply(
-            self._party(), self._shard_of(), arrivals.enter[arrivals.enter >= 0], arrivals.leave[arrivals.leave >= 0]
+            accepted.party, accepted.shard_of, arrivals.enter[arrivals.enter >= 0], arrivals.leave[arrivals.leave >= 0]
         )
-        self._meet(np.flatnonzero(strangers & self.acceptor.holders.ours[:known]), applied)
+        if accepted.met.size:
+            # Findings about holders that became subjects only now are news too.
+            applied.findings.update(self.engine.keys_about(set(accepted.met.tolist())))
         return Step(arrivals, applied)
 
     def replay(self, columns: Mapping[str, npt.NDArray[np.generic]], enter: I32) -> Applied:
@@ -140,14 +164,9 @@ class Detection:
         taken: I64 = self.rows[transactions]
         return taken
 
-    def _note_precision(self, flags: npt.NDArray[np.generic]) -> None:
+    def _note_precision(self, flags: npt.NDArray[Any]) -> None:
         if np.any(flags & np.uint32(Flag.DAY_PRECISION)):
             self.engine.knobs = self.engine.knobs._replace(day_precision=True)
-
-    def _meet(self, holders: npt.NDArray[np.intp], applied: Applied) -> None:
-        """Findings about holders that became subjects only now are news too."""
-        if holders.size:
-            applied.findings.update(self.engine.keys_about(set(holders.tolist())))
 
     def _party(self) -> np.ndarray:
         """What is known of parties, as the engine reads it."""

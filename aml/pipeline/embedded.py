@@ -5,14 +5,17 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from itertools import chain
 
 from aml.domain.errors import AmlError
 from aml.feed.mapping import load_mapping
 from aml.feed.parties import read_parties
 from aml.feed.rates import load_rates
 from aml.pipeline.checkpoint import Keeper, Work
+from aml.pipeline.detection import Accepted
 from aml.pipeline.feeds import Feeds, FeedTerms, Part
 from aml.pipeline.host import Host, Terms
 from aml.pipeline.inforce import Judgement, load_judgement
@@ -105,26 +108,36 @@ class _Run:
         self._messages = [*self.judgement.messages, *([] if told is None else [told])]
         self._checked, self._took, self._since = time.monotonic(), 0.0, 0
         with made as host:
-            with Ahead(lambda: self.feeds.parts(hold), AHEAD) as ahead:
-                for part in ahead.until(interrupt.came):
-                    self._take(host, part)
-                    if self._free and self._due():
-                        self._checkpoint(host, None)
+            with Ahead(lambda: self.feeds.parts(hold), AHEAD) as ahead, ThreadPoolExecutor(1) as acceptor:
+                self._follow(host, ahead.until(interrupt.came), acceptor)
             if interrupt.came():
                 self._stop(host)
             held = self._checkpoint(host, RunState.FINISHED)
             self._scores(host)
             return self._summary(host, held, began)
 
-    def _take(self, host: Host, part: Part) -> None:
+    def _follow(self, host: Host, parts: Iterator[Part], acceptor: Executor) -> None:
+        """Take all parts. A batch is accepted while the one before it is run, but never across a checkpoint."""
+        waiting: tuple[Part, Future[Accepted] | None] | None = None
+        for part in chain(parts, [None]):
+            due = self._free and self._due()
+            coming = None if due or part is None else (part, _accepted(host, part, acceptor))
+            if waiting is not None:
+                self._take(host, *waiting)
+            if due:
+                self._checkpoint(host, None)
+                coming = None if part is None else (part, _accepted(host, part, acceptor))
+            waiting = coming
+
+    def _take(self, host: Host, part: Part, accepted: Future[Accepted] | None) -> None:
         """Take one batch of records, and what was noted while it was read."""
         tally = self._tally
         tally.read += part.noted.read
         tally.warnings.update(part.noted.warnings)
         tally.rejected.update(str(reject.code) for _, reject in part.noted.rejects)
         self._letters.add_unread(part.noted.rejects)
-        if part.frame.height:
-            arrivals = host.step(part.frame)
+        if accepted is not None:
+            arrivals = host.apply(accepted.result())
             tally.counts.add(arrivals.counts)
             tally.rejected.update(arrivals.counts.rejected)
             if arrivals.rejected.height:
@@ -204,6 +217,10 @@ class _Run:
                 *([] if drift is None else [drift]),
             ),
         )  # fmt: skip
+
+
+def _accepted(host: Host, part: Part, acceptor: Executor) -> Future[Accepted] | None:
+    return acceptor.submit(host.accept, part.frame) if part.frame.height else None
 
 
 def _version() -> str:

@@ -1,7 +1,8 @@
 """The state of an embedded run: detection, models and archive, fed batch by batch; the slow half in a second thread.
 
-A batch goes through acceptance, engine and rules in the caller's thread; what became of it (records for the archive,
-legs for the models) is worked off behind it, in order. Whoever wants to look at the whole calls `settle` first.
+A batch is accepted, then run through engine and rules; while it is run the next may be accepted, in another thread.
+What became of it (records for the archive, legs for the models) is worked off behind it, in order. Whoever wants to
+look at the whole has run all that was accepted and calls `settle` first.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from aml.engine.keys import hash_columns
 from aml.learn.drift import mismatch
 from aml.pipeline.accept import Arrivals
 from aml.pipeline.census import Census
-from aml.pipeline.detection import Change, Detection, Step
+from aml.pipeline.detection import Accepted, Change, Detection, Step
 from aml.pipeline.drawn import Drawn
 from aml.pipeline.inforce import Judgement
 from aml.pipeline.lineage import columns_of, with_lineage
@@ -94,9 +95,13 @@ class Host:
     ) -> None:
         self._behind.__exit__(kind, error, trace)
 
-    def step(self, frame: pl.DataFrame) -> Arrivals:
-        """Take one batch of canonical records with the column `file`."""
-        step = self.detection.step(frame)
+    def accept(self, frame: pl.DataFrame) -> Accepted:
+        """Judge one batch of canonical records with the column `file`; it may be done while the one before is run."""
+        return self.detection.accept(frame)
+
+    def apply(self, accepted: Accepted) -> Arrivals:
+        """Run an accepted batch, in the order of acceptance."""
+        step = self.detection.apply(accepted)
         self.changed |= step.applied.findings
         self.rows.take(step.arrivals)
         arrivals, rows = step.arrivals, step.applied.rows

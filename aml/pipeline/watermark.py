@@ -105,8 +105,8 @@ class Progress:
 
     def state(self) -> dict[str, np.ndarray]:
         """Heaps with the keys of their records, counts and marks, as copies."""
-        held = {"heaps": self._heaps, "keys": self._keys, "counts": self._counts, "marks": self.marks}
-        return {name: array.copy() for name, array in held.items()}
+        counts, marks = self._counts.copy(), self.marks.copy()
+        return {"heaps": self._heaps.copy(), "keys": self._keys.copy(), "counts": counts, "marks": marks}
 
     @classmethod
     def from_state(cls, state: Mapping[str, np.ndarray]) -> Progress:

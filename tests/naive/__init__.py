@@ -7,6 +7,7 @@ from tests.naive.identity import record, standing
 from tests.naive.path import Limits, all_trails, hops_of, kept_trails
 
 __all__ = [
-    "NAMES", "Book", "Finding", "Hit", "Leg", "Limits", "Paths", "Profile", "Rule", "Settings", "all_trails", "findings",
+    "NAMES", "Book", "Finding", "Hit", "Leg", "Limits", "Paths", "Profile", "Rule", "Settings", "all_trails",
+    "findings",
     "hits", "hits_in", "hops_of", "kept_trails", "leg_features", "open_book", "record", "sha_key", "standing",
 ]

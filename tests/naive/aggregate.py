@@ -103,7 +103,8 @@ def units_facts(book: Book, hit: Leg, cfg: dict[str, Any], credit: bool, end: in
     known = min(180, start - first) if first is not None else 0
     facts["m1"] = facts["branches"] >= 2 or facts["machines"] >= 2
     facts["m2"] = facts["conductors"] >= 2 or facts["unmandated"] >= 1
-    facts["m3"] = near_threshold(profile, window) >= 0.6 and len(before) >= 10 and near_threshold(profile, before) <= 0.2
+    now, earlier = near_threshold(profile, window), near_threshold(profile, before)
+    facts["m3"] = now >= 0.6 and len(before) >= 10 and earlier <= 0.2
     was_due = any(profile.due(total(unit), credit) for unit in units_of(profile, before))
     facts["m4"] = (
         was_due and not due and known >= 7 and total(window) * 7 / days >= 0.7 * (total(before) * 7 / known)
@@ -204,7 +205,8 @@ def over_legs(book: Book, hit: Leg, cfg: dict[str, Any], holds: Holds) -> list[C
     """A recipient's cash-in legs and who brought them."""
     if not (hit.counted and hit.cash and hit.credit in flows(cfg) and small(book.profile, hit, cfg)):
         return []
-    mine = [leg for leg in book.of(hit.holder) if leg.cash and leg.credit == hit.credit and small(book.profile, leg, cfg)]
+    cash = [leg for leg in book.of(hit.holder) if leg.cash and leg.credit == hit.credit]
+    mine = [leg for leg in cash if small(book.profile, leg, cfg)]
     legs = window_of(mine, hit, cfg["window"])
     strange = [leg for leg in legs if leg.conductor is not None and not leg.mandated]
     facts: Facts = {

@@ -65,7 +65,9 @@ def withdrawals(t: int) -> Rule:
     """Cash taken out in units kept under the report's amount."""
     return Rule("structuring-withdrawals", [{
         "kind": "aggregate", "over": "units", "flow": "out", "window": "10d", "floor": 0.7 * t, "ceiling": t,
-        "when": {"units": {"gte": 3}, "any": [{"m1": True}, {"funded_share": {"gte": 0.8}}, {"m4": True}, {"m6": True}]},
+        "when": {
+            "units": {"gte": 3}, "any": [{"m1": True}, {"funded_share": {"gte": 0.8}}, {"m4": True}, {"m6": True}],
+        },
     }], profiles=("us", "au"))
 
 

@@ -138,7 +138,8 @@ def at_leg(book: Book, rule: Rule, alternative: Mapping[str, Any], leg: Leg, pat
     if cfg["kind"] == "path":
         return paths.candidates(book, leg, cfg)
     kinds = {
-        "aggregate": aggregate.candidates, "sequence": flows.sequence, "baseline": flows.baseline, "fan": fan.candidates,
+        "aggregate": aggregate.candidates, "sequence": flows.sequence, "baseline": flows.baseline,
+        "fan": fan.candidates,
     }
     return kinds[cfg["kind"]](book, leg, cfg, would_hold)
 
@@ -261,14 +262,16 @@ def alternatives_at(book: Book, rule: Rule, leg: Leg, paths: Paths) -> list[Hit]
 
 def with_all(hit: Hit, matched: set[tuple[tuple[int, int, int], str]]) -> Hit:
     """The hit with all that was matched as its evidence."""
-    return replace(hit, evidence=tuple(t for _, t in sorted(matched)), evidence_orders=tuple(o for o, _ in sorted(matched)))
+    ordered = sorted(matched)
+    return replace(hit, evidence=tuple(t for _, t in ordered), evidence_orders=tuple(o for o, _ in ordered))
 
 
 def make_hit(rule: Rule, alternative: int, leg: Leg, subject: Holder, opens: bool, candidate: Candidate) -> Hit:
     """The hit of one candidate that holds."""
     facts = candidate.facts
     return Hit(
-        rule=rule.id, alternative=alternative, subject=subject[1:], institution=subject[0], transaction_id=leg.tx["transaction_id"],
+        rule=rule.id, alternative=alternative, subject=subject[1:], institution=subject[0],
+        transaction_id=leg.tx["transaction_id"],
         order=leg.order, at=leg.t, facts=facts, steps=steps_of(rule, facts), opens=opens,
         evidence=tuple(e.tx["transaction_id"] for e in candidate.evidence),
         evidence_orders=tuple(e.order for e in candidate.evidence),

@@ -69,7 +69,8 @@ def payroll_established(book: Book, hit: Leg, window_start: int) -> bool:
     """Debits with a batch id in each of the two 30-day spans before the window."""
     batches = [leg for leg in book.of(hit.holder) if not leg.credit and leg.batch is not None]
     return all(
-        any(in_days(leg, hit, window_start - 30 * (k + 1), window_start - 30 * k - 1) for leg in batches) for k in (0, 1)
+        any(in_days(leg, hit, window_start - 30 * (k + 1), window_start - 30 * k - 1) for leg in batches)
+        for k in (0, 1)
     )
 
 
@@ -77,7 +78,9 @@ def new_payee_legs(book: Book, hit: Leg, window: list[Leg], window_start: int) -
     """Non-card debits of the window to payees whose first was one of them, without an established payroll."""
     payroll = payroll_established(book, hit, window_start)
     eligible = [
-        leg for leg in window if not leg.credit and not leg.cash and not leg.card and not (payroll and leg.batch is not None)
+        leg
+        for leg in window
+        if not leg.credit and not leg.cash and not leg.card and not (payroll and leg.batch is not None)
     ]
     return [leg for leg in eligible if first_of_pair(book, leg) in eligible]
 
@@ -149,8 +152,10 @@ def plain(leg: Leg) -> bool:
 
 
 def behind(book: Book, debit: Leg, end: Holder, cfg: dict[str, Any]) -> list[Leg]:
-    """Of the latest credits that a middle's payment to the end may be sending on, those that fit; all at least the end's
-    least sum ÷ the most middles."""
+    """Of the latest credits that a middle's payment to the end may be sending on, those that fit.
+
+    All are at least the end's least sum ÷ the most middles.
+    """
     low, high = cfg.get("forward", 0.80), cfg.get("forward_most", 1.25)
     within = hour_window(cfg.get("forward_within", "96h"))
     floor = cfg["end_floor"] // MOST_MIDDLES

@@ -90,7 +90,7 @@ def frame_of(rows: Iterable[Mapping[str, Any]]) -> pl.DataFrame:
         for name in ("booking_date", "value_date"):
             full[name] = None if full[name] is None else date.fromordinal(full[name])
         out.append({**full, "place": place + 1})
-    return pl.DataFrame(out, schema=canonical.SCHEMA)
+    return pl.DataFrame(out, schema=canonical.CANONICAL)
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -158,7 +159,7 @@ def chain(book: Book, trails: list[Trail], limits: Limits) -> list[Candidate]:
     for trail in trails:
         if len(trail) < 3 or len(set(holders_of(trail))) < 4 or days_between(trail) > 14:
             continue
-        for came, went in zip(trail, trail[1:], strict=False):
+        for came, went in itertools.pairwise(trail):
             in_share, out_share = hop_shares(book, came, went, limits.gap)
             start, end = trail[0].debit.amount, trail[-1].debit.amount
             facts: Facts = {

@@ -65,6 +65,9 @@ def url(tmp_path):
         finding("other", "C3", transaction_ids=("x3",), **person),
         finding("peer-tails", "C4", family=Family.MODEL, transaction_ids=("fan-3",), **person),
         finding("near", "C5", opens=False, transaction_ids=("fan-0",), **person),
+        # A model opened this alert; the rule only supports it.
+        finding("peer-tails", "C6", family=Family.MODEL, transaction_ids=("x9",), **person),
+        finding("near", "C6", opens=False, transaction_ids=("fan-1",), **person),
     )
     with database.begin() as uow:
         uow.runs.set_counters("main", {"customers:person": 400, "customers:business": 100, "span": 730 * HOUR})
@@ -76,7 +79,7 @@ def test_alerts_and_scores_are_judged_together(url, truth, scores):
     found = evaluate_database(url, truth, scores)
     told = {a.attempt: (a.rows, a.found, len(a.alerts), a.hours, a.in_top) for a in found.attempts}
     assert told == {
-        "A1": (3, True, 1, 5.0, False), "A2": (4, False, 1, None, True), "A3": (1, False, 0, None, False)
+        "A1": (3, True, 1, 5.0, False), "A2": (4, False, 2, None, True), "A3": (1, False, 0, None, False)
     }  # fmt: skip
     assert (found.whole.attempts, found.whole.found, found.whole.covered) == (2, 1, 2)
     assert found.small.attempts == 1
@@ -86,7 +89,7 @@ def test_alerts_and_scores_are_judged_together(url, truth, scores):
 def test_the_cost_is_by_kind_and_month(url, truth):
     found = evaluate_database(url, truth)
     by_kind = {c.kind: (c.customers, c.alerts, c.on_none) for c in found.kinds}
-    assert by_kind == {"person": (400, 3, 1), "business": (100, 1, 1)}
+    assert by_kind == {"person": (400, 4, 1), "business": (100, 1, 1)}
     assert found.cost.on_none == 2
     assert found.cost.per_1000_customers_month == pytest.approx(4.0, rel=0.01)
     assert found.ranking is None and found.whole.in_top is None
@@ -129,7 +132,7 @@ def test_the_command_tells_it_in_tables(url, truth, scores):
     result = CliRunner().invoke(app, ["evaluate", url, str(truth), "--scores", str(scores), "--attempts"])
     assert result.exit_code == 0, result.output
     words = result.stdout
-    assert "4 alerts, 2 of them name nothing that was planted" in words
+    assert "5 alerts, 2 of them name nothing that was planted" in words
     for piece in ("person", "business", "recall in top 0.5 %", "A2", "missed", "5 h", "1-2 rows"):
         assert piece in words, piece
 
@@ -161,19 +164,21 @@ def book_of(*places, ours=None):
 
 def test_the_census_counts_customers_by_their_latest_kind():
     seen = Census()
-    seen.step(step_of(0, [0, 10 * DAY], [0, 1], [1, 2], [(0, 1, 0, 0), (0, 0, 0, 0), (1, 1, 0, 1), (1, 0, 0, 1)]))
+    first = [(0, 1, 0, 0), (0, 0, 0, 0), (1, 1, 0, 1), (1, 0, 0, 1), (2, 0, 0, 0)]
+    seen.step(step_of(0, [0, 10 * DAY, 10 * DAY], [0, 1, 1], [1, 2, 4], first))
     again = Census()
     again.restore(seen.state())
     # Holder 0 became a business; holder 1's older leg, run again, says nothing new, nor does one that came late.
-    again.step(step_of(2, [20 * DAY, 5 * DAY], [0, 2], [3, 1], [
-        (2, 1, 1, 0), (2, 0, 1, 0), (0, 0, 0, 1), (3, 0, 0, 1)
+    again.step(step_of(3, [20 * DAY, 5 * DAY, DAY], [0, 2, 2], [3, 1, 1], [
+        (3, 1, 1, 0), (3, 0, 1, 0), (0, 0, 0, 1), (4, 0, 0, 1)
     ]))  # fmt: skip
-    book = book_of(("main", "main"), ("main", "main"), ("other", "other"), ("main", "far"))
+    book = book_of(("main", "main"), ("main", "main"), ("other", "other"), ("main", "main"), ("main", "far"))
     assert again.counters(book) == {
-        "main": {"customers:person": 1, "customers:business": 1, "begun": 0, "span": 21 * DAY},
+        "main": {"customers:person": 2, "customers:business": 1, "begun": 0, "span": 21 * DAY},
         "other": {"customers:person": 0, "customers:business": 1, "begun": 0, "span": 21 * DAY},
     }
-    assert set(again.counters(book_of(*[("main", "main")] * 4, ours=[True, False, False, False]))) == {"main"}
+    mine = [True, False, False, False, False]
+    assert set(again.counters(book_of(*[("main", "main")] * 5, ours=mine))) == {"main"}
 
 
 def test_the_span_leaves_strays_out():

@@ -177,7 +177,10 @@ def test_pass_through_house_purchase_is_near() -> None:
 
 @pytest.mark.parametrize(
     "feed",
-    [passed_on(18_000, 17_200, 5, "X"), passed_on(10_000, 8490, 5), passed_on(6000, 5500, 48.1), passed_on(18_000, 18_901, 5)],
+    [
+        passed_on(18_000, 17_200, 5, "X"), passed_on(10_000, 8490, 5), passed_on(6000, 5500, 48.1),
+        passed_on(18_000, 18_901, 5),
+    ],
 )
 def test_pass_through_misses(feed: Feed) -> None:
     assert verdict(feed, "layering-pass-through", (YOUNG,)) == "none"
@@ -211,7 +214,11 @@ def test_chain() -> None:
 
 
 @pytest.mark.parametrize(
-    "feed", [hops([10_000, 9200, 8600], [0, 73, 130]), hops([10_000, 8400, 8000], [0, 70, 130]), hops([10_000, 9200], [0, 5])]
+    "feed",
+    [
+        hops([10_000, 9200, 8600], [0, 73, 130]), hops([10_000, 8400, 8000], [0, 70, 130]),
+        hops([10_000, 9200], [0, 5]),
+    ],
 )
 def test_chain_misses(feed: Feed) -> None:
     assert verdict(feed, "layering-chain") == "none"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -81,6 +83,25 @@ def test_what_left_has_no_anomaly(models, seen):
     book.drop(np.array([3, 5, 4_000], np.int32))
     found = book.surprise(np.arange(302))
     assert np.flatnonzero(np.isnan(found)).tolist() == [3, 5, 300, 301]
+
+
+def step_of(legs, at, leave=()):
+    """A step in which these legs ran; its new movements are the ten that their legs belong to."""
+    moved = np.unique(legs.transaction[at])
+    arrivals = SimpleNamespace(columns={"instrument": instruments(legs)[moved]}, leave=np.array(leave, np.int32))
+    return SimpleNamespace(arrivals=arrivals, applied=SimpleNamespace(rows=rows_of(legs, at)))
+
+
+def test_steps_are_followed(models, seen):
+    book, plain = ScoreBook(models), ScoreBook(models)
+    for k in range(30):
+        at = np.arange(20 * k, 20 * k + 20)
+        surprise = book.step(step_of(seen, at, leave=[3, 250] if k == 25 else []))
+        assert (surprise == plain.take(rows_of(seen, at), instruments(seen))).all()
+    found, wanted = book.surprise(np.arange(300)), plain.surprise(np.arange(300))
+    # 250 left before its legs of that step came.
+    assert np.flatnonzero(found != wanted).tolist() == [3] and np.isnan(found[3])
+    assert (book.instruments.all == instruments(seen)).all()
 
 
 def test_the_state_is_all_there_is(models, seen):
