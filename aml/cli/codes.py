@@ -2,7 +2,7 @@
 
 0    done
 1    done, but a check that was asked for failed: --rejects-over, rules check
-2    the command line is wrong
+2    the command line is wrong, or names an alert or a record that is not there
 3    an input cannot be read: feed, parties, rates, mapping, truth, rule, model or profile file
 4    the database or its state folder cannot be opened, read or written
 70   a defect of aml itself; the traceback above says where
@@ -37,7 +37,7 @@ class ExitCode(IntEnum):
 WORDS: Final = {
     ExitCode.DONE: "done",
     ExitCode.CHECK_FAILED: "done, but a check that was asked for failed (--rejects-over, rules check)",
-    ExitCode.USAGE: "the command line is wrong",
+    ExitCode.USAGE: "the command line is wrong, or names what is not there",
     ExitCode.FILE: "a file cannot be read or written (feed, parties, rates, mapping, truth, rules, models, output)",
     ExitCode.DATABASE: "the database or its state folder cannot be opened, read or written",
     ExitCode.DEFECT: "a defect of aml itself",

@@ -22,7 +22,7 @@ def read_span(text: str) -> int:
     """Microseconds of "7d", "36h" or a bare number of days."""
     found = _SPAN.fullmatch(text.strip())
     if found is None:
-        raise typer.BadParameter(f"{text!r} is not a span: write 7d or 36h")
+        raise typer.BadParameter(f"{text!r} is not a span: write 7d or 36h", param_hint="--lateness")
     return int(found[1]) * _HOUR * (1 if found[2] == "h" else 24)
 
 
@@ -30,7 +30,7 @@ def read_percent(text: str) -> float:
     """The share 0..1 of "5%" or "0.5"."""
     found = _SHARE.fullmatch(text.strip())
     if found is None or float(found[1]) > 100:
-        raise typer.BadParameter(f"{text!r} is not a percentage: write 0% to 100%")
+        raise typer.BadParameter(f"{text!r} is not a percentage: write 0% to 100%", param_hint="--rejects-over")
     return float(found[1]) / 100
 
 

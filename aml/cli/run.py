@@ -58,8 +58,9 @@ def run(
 ) -> None:
     """Bring transactions through rules and models into scored alerts.
 
-    The same feed again changes nothing; an interrupted run is continued by running it again. Defective records are
-    counted, kept and passed by: see `aml dlq list`.
+    The same feed again changes nothing; an interrupted run is continued by running it again.
+
+    Defective records are counted, kept and passed by: see `aml dlq list`.
     """
     from aml.pipeline.embedded import RunSettings, run_feeds
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-# An input that cannot be read; the command line has codes of its own beside it (aml/cli/codes.py).
+# How the command line ends for it (all codes: aml/cli/codes.py). What was asked for does not exist:
+UNKNOWN: Final = 2
+# An input that cannot be read.
 UNREADABLE: Final = 3
 # The database or its state folder.
 STORE: Final = 4

@@ -19,6 +19,7 @@ from aml.engine.layout import (
     I32,
     I64,
     LEG,
+    LOOK_UP,
     MARK,
     NONE,
     PAIR,
@@ -148,13 +149,13 @@ def empty_ledger() -> Ledger:
     """A ledger with room for a few legs."""
     meter = np.full(128, NONE, dtype=np.int64)
     meter[:FREE_LISTS] = 0
-    return Ledger(legs=np.zeros(1 << 17, LEG), holders=new_holders(1024), pairs=look_up(4096), fits=look_up(4096),
+    return Ledger(legs=np.zeros(1 << 17, LEG), holders=new_holders(1024), pairs=look_up(4096, PAIR), fits=look_up(4096),
                   meter=meter, base=np.zeros((1, 2), BASE))
 
 
-def look_up(size: int) -> np.ndarray:
+def look_up(size: int, entry: np.dtype = LOOK_UP) -> np.ndarray:
     """An empty look-up by key; its size is a power of two."""
-    rows = np.zeros(size, PAIR)
+    rows = np.zeros(size, entry)
     rows["key"] = EMPTY_KEY
     return rows
 
@@ -192,7 +193,7 @@ def roomy(table: np.ndarray, entries: int) -> np.ndarray:
         size *= 2
     if size == table.size:
         return table
-    larger = look_up(size)
+    larger = look_up(size, table.dtype)
     rehash(table, larger)
     return larger
 

@@ -8,8 +8,9 @@ import numpy as np
 
 from aml.engine import aggregate, fans, flow, scatter, sweep
 from aml.engine.condition import EQ, holds, steps_of
+from aml.engine.facts import WIDTH
 from aml.engine.layout import DAY, T_CASH, T_EXIT, T_NEW
-from aml.engine.tables import jit
+from aml.engine.tables import kernel
 from aml.engine.trails import bits
 from aml.engine.walk import segment_at
 
@@ -19,7 +20,7 @@ M5, MARKERS, BATCH_SHARE = 12, 15, 3
 HITS, EVIDENCE, NEXT, SERIAL, TRIED = 0, 1, 2, 3, 8  # counters; from TRIED on: candidates per detector
 
 
-@jit
+@kernel
 def measure(led: Any, tx: Any, party: Any, knobs: Any, det: Any, h: int, i: int, f: np.ndarray, work: Any) -> int:
     """Facts of one detector at the holder's leg at index i; returns the number of evidence transactions, or -1."""
     kind = det.kind
@@ -46,7 +47,7 @@ def measure(led: Any, tx: Any, party: Any, knobs: Any, det: Any, h: int, i: int,
     return match(led, h, i, f, work)
 
 
-@jit
+@kernel
 def match(led: Any, h: int, i: int, f: np.ndarray, work: Any) -> int:
     """A single leg."""
     leg = led.legs[led.holders[h].start + i]
@@ -58,13 +59,13 @@ def match(led: Any, h: int, i: int, f: np.ndarray, work: Any) -> int:
     return 1
 
 
-@jit
+@kernel
 def week_of(t: int) -> int:
     """Number of the ISO week in UTC (0 = the week of 29 December 1969)."""
     return (t // DAY + 3) // 7
 
 
-@jit
+@kernel
 def decide(det: Any, steps: np.ndarray, f: np.ndarray, segment: int, at_debit: bool, stack: np.ndarray) -> bool:
     """Whether the detector's `when` holds; at a debit only if marker m5 makes it hold."""
     first, n = det.when[segment, 0], det.when[segment, 1]
@@ -82,7 +83,7 @@ def decide(det: Any, steps: np.ndarray, f: np.ndarray, segment: int, at_debit: b
     return True
 
 
-@jit
+@kernel
 def holds_for(det: Any, steps: np.ndarray, segment: int, work: Any) -> bool:
     """Whether the detector takes the segment and its `when` holds of the facts."""
     if (det.segments >> segment) & 1 == 0:
@@ -90,13 +91,13 @@ def holds_for(det: Any, steps: np.ndarray, segment: int, work: Any) -> bool:
     return holds(steps, det.when[segment, 0], det.when[segment, 1], work.f, segment, work.stack)
 
 
-@jit
+@kernel
 def opens_for(det: Any, steps: np.ndarray, segment: int, work: Any) -> bool:
     """Whether a hit with these facts opens."""
     return holds(steps, det.opens[segment, 0], det.opens[segment, 1], work.f, segment, work.stack)
 
 
-@jit
+@kernel
 def record(tx: Any, det: Any, k: int, subject: int, owner: int, x: int, at: int, segment: int, opens: bool, ev: int,
            hits: Any, meters: np.ndarray, work: Any) -> bool:
     """Write a hit; of its evidence only what is not yet marked with the serial now. False: no room left."""
@@ -107,7 +108,8 @@ def record(tx: Any, det: Any, k: int, subject: int, owner: int, x: int, at: int,
         return False
     hits.detector[n], hits.subject[n], hits.owner[n], hits.tx[n], hits.at[n] = k, subject, owner, x, at
     hits.segment[n], hits.opens[n], hits.steps[n] = segment, opens, steps_of(det, work.f)
-    hits.facts[n] = work.f
+    for e in range(WIDTH):
+        hits.facts[n, e] = work.f[e]
     hits.first[n] = end
     for e in range(ev):
         y = work.ev[e]
@@ -121,7 +123,7 @@ def record(tx: Any, det: Any, k: int, subject: int, owner: int, x: int, at: int,
     return True
 
 
-@jit
+@kernel
 def confirm(led: Any, tx: Any, party: Any, knobs: Any, dets: np.ndarray, steps: np.ndarray, cands: Any, hits: Any,
             meters: np.ndarray, work: Any) -> bool:
     """Try the candidates (grouped by holder, in order); False when `hits` must grow before it is called again."""
@@ -146,7 +148,7 @@ def confirm(led: Any, tx: Any, party: Any, knobs: Any, dets: np.ndarray, steps: 
     return True
 
 
-@jit
+@kernel
 def confirm_detector(led: Any, tx: Any, party: Any, knobs: Any, det: Any, k: int, steps: np.ndarray, cands: Any,
                      a: int, b: int, hits: Any, meters: np.ndarray, work: Any) -> bool:
     """Try one detector on the candidates [a, b) of one holder; False: no room left.
@@ -179,7 +181,7 @@ def confirm_detector(led: Any, tx: Any, party: Any, knobs: Any, det: Any, k: int
     return True
 
 
-@jit
+@kernel
 def asks(det: Any, steps: np.ndarray, fact: int) -> bool:
     """Whether the detector's `when` compares a fact, for any segment."""
     for segment in range(det.when.shape[0]):
@@ -189,7 +191,7 @@ def asks(det: Any, steps: np.ndarray, fact: int) -> bool:
     return False
 
 
-@jit
+@kernel
 def confirm_swept(led: Any, tx: Any, party: Any, knobs: Any, det: Any, k: int, steps: np.ndarray, cands: Any, a: int,
                   b: int, hits: Any, meters: np.ndarray, work: Any) -> bool:
     """As `confirm_detector`, by one pass over the holder's legs; the window is walked only where the rule holds."""
@@ -223,7 +225,7 @@ def confirm_swept(led: Any, tx: Any, party: Any, knobs: Any, det: Any, k: int, s
     return True
 
 
-@jit
+@kernel
 def confirm_scatter(led: Any, tx: Any, books: Any, dets: np.ndarray, k: int, steps: np.ndarray, ends: np.ndarray,
                     hits: Any, meters: np.ndarray, work: Any) -> bool:
     """Try scatter-gather at the carrying credits of each end from where its legs changed on; hits on the end and the
@@ -242,7 +244,7 @@ def confirm_scatter(led: Any, tx: Any, books: Any, dets: np.ndarray, k: int, ste
     return True
 
 
-@jit
+@kernel
 def scatter_at(led: Any, tx: Any, books: Any, det: Any, k: int, steps: np.ndarray, h: int, i: int, hits: Any,
                meters: np.ndarray, work: Any) -> bool:
     """Try scatter-gather at one credit; False: no room left."""
@@ -261,7 +263,7 @@ def scatter_at(led: Any, tx: Any, books: Any, det: Any, k: int, steps: np.ndarra
     return True
 
 
-@jit
+@kernel
 def least_kept(trail: Any, tx: Any) -> tuple[float, float, int]:
     """Smallest and largest share kept from hop to hop, and the longest wait between hops (µs)."""
     low, high, gap = 9.0, 0.0, 0
@@ -272,7 +274,7 @@ def least_kept(trail: Any, tx: Any) -> tuple[float, float, int]:
     return low, high, gap
 
 
-@jit
+@kernel
 def path_facts(det: Any, trail: Any, tx: Any, f: np.ndarray, work: Any) -> bool:
     """Facts that all subjects of a trail share; False if it breaks the detector's own limits for a hop."""
     low, high, gap = least_kept(trail, tx)
@@ -294,7 +296,7 @@ def path_facts(det: Any, trail: Any, tx: Any, f: np.ndarray, work: Any) -> bool:
     return True
 
 
-@jit
+@kernel
 def confirm_paths(tx: Any, dets: np.ndarray, k: int, steps: np.ndarray, found: Any, paths: int, hits: Any,
                   meters: np.ndarray, work: Any) -> bool:
     """Try a path detector on the trails found, grouped by payment, best first: for each subject the first trail that
@@ -319,7 +321,7 @@ def confirm_paths(tx: Any, dets: np.ndarray, k: int, steps: np.ndarray, found: A
     return True
 
 
-@jit
+@kernel
 def path_at(tx: Any, det: Any, k: int, steps: np.ndarray, trail: Any, opening: bool, done: int, hits: Any,
             meters: np.ndarray, work: Any) -> bool:
     """Try one trail for each of its subjects that has no hit yet; False: no room left."""

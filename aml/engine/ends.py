@@ -8,10 +8,10 @@ import numpy as np
 
 from aml.engine.layout import FAR, NONE
 from aml.engine.scatter import carries
-from aml.engine.tables import jit
+from aml.engine.tables import kernel
 
 
-@jit
+@kernel
 def carrying_ends(led: Any, tx: Any, touched: np.ndarray, ends: np.ndarray) -> int:
     """Holders run forward that hold carrying credits from there on; returns their number."""
     n = 0
@@ -26,8 +26,9 @@ def carrying_ends(led: Any, tx: Any, touched: np.ndarray, ends: np.ndarray) -> i
     return n
 
 
-@jit
-def note_ends(led: Any, tx: Any, changed: np.ndarray, shard_of: np.ndarray, shard: int, ends: np.ndarray, n: int) -> int:
+@kernel
+def note_ends(led: Any, tx: Any, changed: np.ndarray, shard_of: np.ndarray, shard: int, ends: np.ndarray,
+              n: int) -> int:
     """Add the beneficiaries of payments whose direct payers changed to the n ends; returns how many there are."""
     for j in range(changed.size):
         h, at = tx[changed[j]].credit_holder, tx[changed[j]].credit_at
@@ -41,7 +42,7 @@ def note_ends(led: Any, tx: Any, changed: np.ndarray, shard_of: np.ndarray, shar
     return n
 
 
-@jit
+@kernel
 def legs_to_rerun(led: Any, tx: Any, stale: np.ndarray, shard_of: np.ndarray, shard: int, holders: np.ndarray,
                   since: np.ndarray) -> int:
     """Legs of stale payments that were not run in this batch: each holder once, with its earliest; returns how many."""

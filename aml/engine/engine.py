@@ -312,7 +312,8 @@ class Engine:
         behind = tx["behind"][place]
         x[:, FITS] = behind >> 7
         x[:, DEPTH] = np.maximum(behind & 15, behind >> 7)
-        return LegRows(x, self.transactions.numbers(place), side, tx["debit_segment"][place], tx["credit_segment"][place])
+        numbers = self.transactions.numbers(place)
+        return LegRows(x, numbers, side, tx["debit_segment"][place], tx["credit_segment"][place])
 
     def _again(self, s: Shard, stale: np.ndarray) -> Again:
         """Legs of a shard whose features rest on the other side's facts, which changed, and that were not run in this
@@ -354,6 +355,7 @@ def _joined(results: list[_Settled]) -> _Settled:
         parts.append((found.path[:paths][keep], found.path_tx[:paths][keep], found.path_cycle[:paths][keep]))
         later = np.concatenate([later, changed])
     path, path_tx, path_cycle = (np.concatenate(a) for a in zip(*parts, strict=True))
-    changed, stale, newly = (np.concatenate([getattr(r, name) for r in results]) for name in ("changed", "stale", "newly"))
+    names = ("changed", "stale", "newly")
+    changed, stale, newly = (np.concatenate([getattr(r, name) for r in results]) for name in names)
     found = new_found(0)._replace(path=path, path_tx=path_tx, path_cycle=path_cycle)
     return _Settled(found, int(path_tx.size), changed, stale, newly)

@@ -37,7 +37,9 @@ from aml.engine.layout import (
     FREE_LISTS,
     I32,
     I64,
+    MEASURES,
     NONE,
+    SUMS,
     USED_BASE,
     USED_FITS,
     USED_SLOTS,
@@ -45,7 +47,7 @@ from aml.engine.layout import (
 )
 from aml.engine.ledger import capacity_class, class_capacity, last_of
 from aml.engine.program import Program
-from aml.engine.tables import jit, slot_of
+from aml.engine.tables import kernel, slot_of
 
 CASH: Final = (1 << CASH_IN) | (1 << CASH_OUT)
 MONTH: Final = 30
@@ -85,7 +87,7 @@ def _days(det: np.void) -> tuple[int, int]:
     return (window + UNIT_DAYS + LOOKED_BACK + 1 if kind == UNITS else legs), legs
 
 
-@jit
+@kernel
 def legs_to_drop(led: Any, rerun: np.ndarray, legs: int, cash: int, drops: np.ndarray) -> int:
     """How many of each holder's first legs nothing can read: older than `legs` before `rerun`, up to the first cash
     leg not older than `cash`; returns their sum."""
@@ -103,7 +105,7 @@ def legs_to_drop(led: Any, rerun: np.ndarray, legs: int, cash: int, drops: np.nd
     return total
 
 
-@jit
+@kernel
 def keep_base(led: Any, drops: np.ndarray) -> None:
     """Note what outlives the legs to be dropped; the base table has room."""
     for h in range(drops.size):
@@ -123,11 +125,13 @@ def keep_base(led: Any, drops: np.ndarray) -> None:
                 base = led.base[row.base, d]
                 base.t, base.day, base.sq, base.sq2, base.qmax = leg.t, leg.day, leg.sq, leg.sq2, leg.qmax
                 base.known = True
-        led.base[row.base, 0].counts[:] = led.legs[row.start + k - 1].counts
-        led.base[row.base, 0].sums[:] = led.legs[row.start + k - 1].sums
+        for m in range(MEASURES):
+            led.base[row.base, 0].counts[m] = led.legs[row.start + k - 1].counts[m]
+        for m in range(SUMS):
+            led.base[row.base, 0].sums[m] = led.legs[row.start + k - 1].sums[m]
 
 
-@jit
+@kernel
 def squeeze(led: Any, order: np.ndarray, drops: np.ndarray) -> None:
     """Drop each holder's first legs and move all blocks together, in the order of their places; no block is free
     afterwards."""
@@ -152,7 +156,7 @@ def squeeze(led: Any, order: np.ndarray, drops: np.ndarray) -> None:
     led.meter[USED_SLOTS] = to
 
 
-@jit
+@kernel
 def held_fits(led: Any, new: np.ndarray) -> int:
     """Move the amount buckets that still lead to legs held into an empty table; returns their number."""
     n = 0
@@ -164,7 +168,7 @@ def held_fits(led: Any, new: np.ndarray) -> int:
     return n
 
 
-@jit
+@kernel
 def mark_held(led: Any, kept: np.ndarray) -> None:
     """Mark the transactions of legs held."""
     for h in range(led.holders.size):
@@ -173,7 +177,7 @@ def mark_held(led: Any, kept: np.ndarray) -> None:
             kept[led.legs[row.start + i].tx] = True
 
 
-@jit
+@kernel
 def renumber(led: Any, moved: np.ndarray) -> None:
     """Give the legs their transactions' new rows."""
     for h in range(led.holders.size):
@@ -182,7 +186,7 @@ def renumber(led: Any, moved: np.ndarray) -> None:
             led.legs[row.start + i].tx = moved[led.legs[row.start + i].tx]
 
 
-@jit
+@kernel
 def mark_trails(tx: Any, trails: np.ndarray, payers: np.ndarray, kept: np.ndarray) -> tuple[int, int]:
     """Mark the transactions that trails and payers name; returns how many trails and payers there are."""
     n, m = 0, 0
@@ -198,7 +202,7 @@ def mark_trails(tx: Any, trails: np.ndarray, payers: np.ndarray, kept: np.ndarra
     return n, m
 
 
-@jit
+@kernel
 def move_trails(tx: Any, old: Any, new: Any, moved: np.ndarray) -> None:
     """Copy trails and payers of the transactions held into new books, their transactions under their new rows."""
     n, m = 0, 0

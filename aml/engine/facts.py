@@ -12,7 +12,8 @@ FACTS: Final[dict[str, tuple[str, ...]]] = {
         "m1", "m2", "m3", "m4", "m5", "m6", "m7", "markers", "cash_intensive", "funded_share", "sum_in_T",
     ),
     "aggregate.unit": (
-        "visits", "sum", "due", "largest_visit", "largest_due", "branches", "machines", "conductors", "spread", "sum_in_T",
+        "visits", "sum", "due", "largest_visit", "largest_due", "branches", "machines", "conductors", "spread",
+        "sum_in_T",
     ),
     "aggregate.legs": (
         "legs", "sum", "conductors", "conductor_sum", "named", "branches", "sum_in_T", "conductor_sum_in_T", "beyond",
@@ -20,8 +21,8 @@ FACTS: Final[dict[str, tuple[str, ...]]] = {
     ),
     "aggregate.conducted": ("recipients", "sum", "legs", "branches", "sum_in_T", "beyond"),
     "sequence": (
-        "in_sum", "in_count", "payers", "out_sum", "out_share", "new_payer_share", "new_payee_share", "exit_share", "age",
-        "own_month_ratio",
+        "in_sum", "in_count", "payers", "out_sum", "out_share", "new_payer_share", "new_payee_share", "exit_share",
+        "age", "own_month_ratio",
     ),
     "fan.in": ("new_payers", "new_in_sum", "in_sum", "out_share", "age", "own_month_ratio"),
     "fan.out": (
@@ -42,6 +43,6 @@ FACTS: Final[dict[str, tuple[str, ...]]] = {
 
 # Facts in reporting minor units.
 MONEY: Final = frozenset({
-    "sum", "largest", "largest_visit", "conductor_sum", "in_sum", "out_sum", "new_in_sum", "new_out_sum", "out_sum_others",
-    "origin_sum", "end_sum", "start", "end", "back", "old_mean", "amount",
+    "sum", "largest", "largest_visit", "conductor_sum", "in_sum", "out_sum", "new_in_sum", "new_out_sum",
+    "out_sum_others", "origin_sum", "end_sum", "start", "end", "back", "old_mean", "amount",
 })  # fmt: skip

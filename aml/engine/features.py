@@ -12,7 +12,7 @@ import numpy as np
 
 from aml.engine.layout import CREDIT, DAY, DEBIT, HOUR, NEW_PAYEE, NEW_PAYER, NONE, T_DEBIT
 from aml.engine.ledger import last_of, window_count, window_sum
-from aml.engine.tables import find, jit, pair_key
+from aml.engine.tables import kernel
 
 FEATURES = 18
 FITS = 15  # the two columns that come from the sender's side
@@ -25,13 +25,13 @@ LEAST_HOURS = 1.0 / 60.0
 PRIOR = 3.0 * (1.2 * Q) ** 2  # three pseudo-observations with a deviation of 1.2
 
 
-@jit
+@kernel
 def fits(amount: int, credit: int) -> bool:
     """Whether a payment of `amount` may be the credit sent on: 85 to 105 % of it."""
     return amount * 100 >= credit * 85 and amount * 100 <= credit * 105
 
 
-@jit
+@kernel
 def refill(led: Any, h: int, at: int, ring: np.ndarray, pushed: np.ndarray) -> None:
     """Set the rings of the last eight counted legs per direction (rows CREDIT, DEBIT) as of index `at`; older than
     seven days need not be there."""
@@ -49,13 +49,13 @@ def refill(led: Any, h: int, at: int, ring: np.ndarray, pushed: np.ndarray) -> N
         pushed[d] = n
 
 
-@jit
-def leg_features(led: Any, h: int, i: int, last_same: int, lo_day: int, lo_four: int, scale: float,
+@kernel
+def leg_features(led: Any, h: int, i: int, last_same: int, returned: bool, lo_day: int, lo_four: int, scale: float,
                  x: np.ndarray, ring: np.ndarray, pushed: np.ndarray) -> bool:
     """Fill x[0:18] for the holder's leg at index i; returns whether a debit fits one of the last eight credits.
 
-    last_same: index of the last counted leg of the same direction, or NONE; lo_day, lo_four: first index inside 24 h
-    and 96 h; scale: minor units to a major one.
+    last_same: index of the last counted leg of the same direction, or NONE; returned: the pair has a counted leg in the
+    other direction; lo_day, lo_four: first index inside 24 h and 96 h; scale: minor units to a major one.
     """
     row = led.holders[h]
     start = row.start
@@ -97,17 +97,14 @@ def leg_features(led: Any, h: int, i: int, last_same: int, lo_day: int, lo_four:
     day_sum = (window_sum(led, start, lo_day, i, same) + leg.amount) / scale
     own_daily = led.legs[start + i - 1].sums[same] / scale / days
     x[13] = math.log(1.0 + day_sum) - math.log(own_daily + 300.0)
-    x[14] = 0.0
-    if paired:
-        slot = find(led.pairs, pair_key(h, leg.cp, 1 - debit))
-        x[14] = 1.0 if slot != NONE and led.pairs[slot].n > 0 else 0.0
+    x[14] = 1.0 if returned else 0.0
     x[FITS] = 0.0
     x[DEPTH] = 0.0
     x[17] = similar(led, start, leg.q, leg.t - 7 * DAY, ring[debit], pushed[debit])
     return debit == 1 and fits_recent(led, start, leg.amount, leg.t - 4 * DAY, ring[0], pushed[0])
 
 
-@jit
+@kernel
 def past_amounts(led: Any, start: int, base: int, last_same: int, debit: int) -> tuple[int, int, int]:
     """Sum, square sum and maximum of ln(amount) over the counted legs in this direction so far, at least one."""
     if last_same >= 0:
@@ -117,7 +114,7 @@ def past_amounts(led: Any, start: int, base: int, last_same: int, debit: int) ->
     return row.sq, row.sq2, row.qmax
 
 
-@jit
+@kernel
 def hours_since(led: Any, h: int, i: int, n: int, seen: bool, last_same: int, debit: int) -> float:
     """Hours since the holder's last leg in this direction; none: since it was first seen; never seen: a month."""
     row = led.holders[h]
@@ -131,7 +128,7 @@ def hours_since(led: Any, h: int, i: int, n: int, seen: bool, last_same: int, de
     return max(LEAST_HOURS, float(t - since) / HOUR)
 
 
-@jit
+@kernel
 def similar(led: Any, start: int, q: int, since: int, ring: np.ndarray, pushed: int) -> int:
     """How many of the last eight legs in this direction, later than `since`, lie within ±0.35 in ln(amount)."""
     close = 0
@@ -142,7 +139,7 @@ def similar(led: Any, start: int, q: int, since: int, ring: np.ndarray, pushed: 
     return close
 
 
-@jit
+@kernel
 def fits_recent(led: Any, start: int, amount: int, since: int, ring: np.ndarray, pushed: int) -> bool:
     """Whether the debit fits one of the holder's last eight credits later than `since`."""
     for k in range(min(pushed, RECENT)):

@@ -51,9 +51,10 @@ from aml.engine.tables import (
     first_after,
     first_on_day,
     fit_key,
-    jit,
+    kernel,
     pair_key,
     registers,
+    slot_of,
 )
 from aml.engine.walk import day_ratio
 
@@ -62,7 +63,7 @@ FOUR_DAY_SPAN = 1
 FITTING = 3  # amount buckets that a fitting credit can lie in
 
 
-@jit
+@kernel
 def write_leg(led: Any, tx: Any, h: int, i: int, x: int, side: int) -> None:
     """Write what the transaction alone decides of the holder's leg at index i."""
     leg = led.legs[led.holders[h].start + i]
@@ -87,31 +88,39 @@ def write_leg(led: Any, tx: Any, h: int, i: int, x: int, side: int) -> None:
         led.holders[h].batches = True
 
 
-@jit
-def join_pair(led: Any, h: int, i: int) -> None:
-    """Enter the leg into its pair's history and mark it if it is the pair's first."""
-    row = led.holders[h]
-    leg = led.legs[row.start + i]
-    slot = find_or_add(led.pairs, pair_key(h, leg.cp, 1 if leg.tag & T_DEBIT else 0), led.meter, USED_PAIRS)
-    leg.pair_n = led.pairs[slot].n
-    if leg.pair_n == 0:
+@kernel
+def join_pair(led: Any, h: int, i: int) -> bool:
+    """Enter a counted leg into its pair's history and mark it if it is the pair's first; returns whether the other
+    direction has been seen."""
+    leg = led.legs[led.holders[h].start + i]
+    if leg.cp < 0 or (leg.tag & (1 << VISIT)) != 0:
+        return False
+    debit = 1 if leg.tag & T_DEBIT else 0
+    key = pair_key(h, leg.cp)
+    pair = led.pairs[slot_of(led.pairs, key)]
+    met = pair.key == key
+    if not registers(leg.tag, leg.cp):
+        leg.pair_n = pair.n[debit] if met else 0
+        return met and pair.n[1 - debit] > 0
+    if not met:
+        pair.key = key
+        pair.n[0] = 0
+        pair.n[1] = 0
+        led.meter[USED_PAIRS] += 1
+    if pair.n[0] + pair.n[1] == 0:
         led.holders[h].pairs += 1
+    leg.pair_n = pair.n[debit]
+    if leg.pair_n == 0:
         leg.tag |= np.uint32(T_NEW)
-        if (leg.tag & T_DEBIT) == 0:
+        if debit == 0:
             leg.tag |= np.uint32(1 << NEW_PAYER)
         elif (leg.tag & T_CARD) == 0:
             leg.tag |= np.uint32(1 << NEW_PAYEE)
-    led.pairs[slot].n += 1
+    pair.n[debit] += 1
+    return pair.n[1 - debit] > 0
 
 
-@jit
-def pairs_before(led: Any, h: int, cp: int, debit: int) -> int:
-    """Counted legs of the pair so far."""
-    slot = find(led.pairs, pair_key(h, cp, debit))
-    return int(led.pairs[slot].n) if slot != NONE else 0
-
-
-@jit
+@kernel
 def join_fit(led: Any, h: int, i: int) -> None:
     """Enter a hop credit into its amount bucket, so that a later payment finds what it may be sending on."""
     row = led.holders[h]
@@ -121,7 +130,7 @@ def join_fit(led: Any, h: int, i: int) -> None:
     led.fits[slot].last = i + row.dropped
 
 
-@jit
+@kernel
 def add_totals(led: Any, s: int) -> None:
     """Running totals of slot s = those of the slot before it, plus the leg."""
     tag = led.legs[s].tag
@@ -131,7 +140,7 @@ def add_totals(led: Any, s: int) -> None:
         led.legs[s].sums[m] = led.legs[s - 1].sums[m] + (led.legs[s].amount if (tag >> m) & 1 else 0)
 
 
-@jit
+@kernel
 def lifetime(led: Any, h: int, i: int, last_same: int, debit: int) -> None:
     """Sum, square sum and maximum of ln(amount) over the holder's counted legs in this direction, this one included."""
     row = led.holders[h]
@@ -150,7 +159,7 @@ def lifetime(led: Any, h: int, i: int, last_same: int, debit: int) -> None:
         leg.qmax = max(leg.qmax, base.qmax)
 
 
-@jit
+@kernel
 def passes(led: Any, f: Any, start: int, lo: int, end: int) -> bool:
     """Whether the legs of a span satisfy a filter's bounds."""
     for b in range(f.bounds):
@@ -163,7 +172,7 @@ def passes(led: Any, f: Any, start: int, lo: int, end: int) -> bool:
     return True
 
 
-@jit
+@kernel
 def month_passes(led: Any, f: Any, h: int, i: int, segment: int) -> bool:
     """Whether the day window up to leg i is as large against the own month as the rule asks of this segment."""
     row = led.holders[h]
@@ -176,7 +185,7 @@ def month_passes(led: Any, f: Any, h: int, i: int, segment: int) -> bool:
     return day_ratio(led, h, i, w0, total, f.month_measure, segment == PERSON) >= f.month_ratio[segment]
 
 
-@jit
+@kernel
 def candidates_at(led: Any, h: int, i: int, segment: int, los: np.ndarray, filters: np.ndarray) -> Any:
     """Rules (as bits) whose filter lets the leg at index i pass: necessary conditions only, O(1) each.
 
@@ -196,7 +205,7 @@ def candidates_at(led: Any, h: int, i: int, segment: int, los: np.ndarray, filte
     return found
 
 
-@jit
+@kernel
 def fitting_heads(led: Any, h: int, amount: int, out: np.ndarray) -> None:
     """Ordinals of the latest hop credits, now, in the buckets that amount ÷ 1.25 … amount ÷ 0.8 can fall in."""
     low = bucket_of(max(1, (amount * 4) // 5))
@@ -209,7 +218,7 @@ def fitting_heads(led: Any, h: int, amount: int, out: np.ndarray) -> None:
                 out[k] = led.fits[slot].last
 
 
-@jit
+@kernel
 def expect_whole_days(led: Any, tx: Any, h: int, tail: np.ndarray, m: int) -> None:
     """Let filters know before the first of these legs that a later one of its day may count for it too."""
     for j in range(m):
@@ -217,7 +226,7 @@ def expect_whole_days(led: Any, tx: Any, h: int, tail: np.ndarray, m: int) -> No
             led.holders[h].whole_days = True
 
 
-@jit
+@kernel
 def run_holder(led: Any, tx: Any, party: Any, knobs: Any, filters: np.ndarray, h: int, at: int, m: int,
                tail: np.ndarray, out: Any, rows: np.ndarray, work: Any) -> None:
     """Write the holder's legs from index `at` on from tail[0:m] and compute all that follows from them.
@@ -248,16 +257,13 @@ def run_holder(led: Any, tx: Any, party: Any, knobs: Any, filters: np.ndarray, h
             seen = True
         if counted and slept(led, h, leg.day, last_credit, last_debit) >= knobs.gap_days:
             leg.tag |= np.uint32(1 << WAKE)
-        if registers(leg.tag, leg.cp):
-            join_pair(led, h, i)
-        elif leg.cp >= 0 and side != VISIT_SIDE:
-            leg.pair_n = pairs_before(led, h, leg.cp, debit)
+        returned = join_pair(led, h, i)
         last_same = last_debit if debit else last_credit
         lifetime(led, h, i, last_same, debit)
         add_totals(led, start + i)
         segment = PERSON
         if side != VISIT_SIDE:
-            segment = judge_leg(led, tx, party, knobs, h, i, last_same, out, rows, work)
+            segment = judge_leg(led, tx, party, knobs, h, i, last_same, returned, out, rows, work)
         if counted:
             if debit:
                 last_debit = i
@@ -281,7 +287,7 @@ def run_holder(led: Any, tx: Any, party: Any, knobs: Any, filters: np.ndarray, h
             rows[1] = n + 1
 
 
-@jit
+@kernel
 def move_spans(led: Any, start: int, i: int, first: bool, spans: np.ndarray, los: np.ndarray) -> None:
     """First index inside each span that ends with the leg at index i."""
     t = led.legs[start + i].t
@@ -295,9 +301,9 @@ def move_spans(led: Any, start: int, i: int, first: bool, spans: np.ndarray, los
         los[k] = lo
 
 
-@jit
-def judge_leg(led: Any, tx: Any, party: Any, knobs: Any, h: int, i: int, last_same: int, out: Any, rows: np.ndarray,
-              work: Any) -> int:
+@kernel
+def judge_leg(led: Any, tx: Any, party: Any, knobs: Any, h: int, i: int, last_same: int, returned: bool, out: Any,
+              rows: np.ndarray, work: Any) -> int:
     """Features and segment of a leg, and whether its transaction's other side was told otherwise; returns the
     segment."""
     row = led.holders[h]
@@ -305,8 +311,8 @@ def judge_leg(led: Any, tx: Any, party: Any, knobs: Any, h: int, i: int, last_sa
     x = leg.tx
     debit = (leg.tag & T_DEBIT) != 0
     n = rows[0]
-    fits = leg_features(led, h, i, last_same, work.los[DAY_SPAN], work.los[FOUR_DAY_SPAN], knobs.scale, out.x[n],
-                        work.ring, work.pushed)
+    fits = leg_features(led, h, i, last_same, returned, work.los[DAY_SPAN], work.los[FOUR_DAY_SPAN], knobs.scale,
+                        out.x[n], work.ring, work.pushed)
     out.row_tx[n] = x
     out.row_side[n] = DEBIT_SIDE if debit else CREDIT_SIDE
     rows[0] = n + 1
@@ -331,7 +337,7 @@ def judge_leg(led: Any, tx: Any, party: Any, knobs: Any, h: int, i: int, last_sa
     return segment
 
 
-@jit
+@kernel
 def slept(led: Any, h: int, day: int, last_credit: int, last_debit: int) -> int:
     """Whole days since the holder's last counted leg; 0 if there was none."""
     row = led.holders[h]
@@ -342,7 +348,7 @@ def slept(led: Any, h: int, day: int, last_credit: int, last_debit: int) -> int:
     return int(day - since) if since != NEVER else 0
 
 
-@jit
+@kernel
 def run_batch(led: Any, tx: Any, party: Any, knobs: Any, filters: np.ndarray, entries: Any, rewind: np.ndarray,
               size: np.ndarray, out: Any, rows: np.ndarray, work: Any) -> None:
     """Rewind and run forward every touched holder (see `ledger.plan` for the arrays)."""

@@ -15,7 +15,7 @@ from aml.engine.arrays import Hits, extended, look_up
 from aml.engine.confirm import CHAIN, CYCLE, SCATTER, week_of
 from aml.engine.facts import WIDTH
 from aml.engine.layout import EMPTY_KEY, NONE
-from aml.engine.tables import find, find_or_add, jit, slot_of
+from aml.engine.tables import find, find_or_add, jit, kernel, slot_of
 
 HIT: Final = np.dtype(
     [
@@ -54,20 +54,20 @@ class Book(NamedTuple):
     changed: np.ndarray
 
 
-@jit
+@kernel
 def finding_key(rule: int, subject: int, week: int) -> Any:
     """Key of a finding: subject, rule, week."""
     return (np.uint64(subject) << np.uint64(32)) | (np.uint64(rule) << np.uint64(16)) | np.uint64(week)
 
 
-@jit
+@kernel
 def note_changed(book: Any, key: Any) -> None:
     """Remember that a finding changed."""
     book.changed[book.meter[CHANGED]] = key
     book.meter[CHANGED] += 1
 
 
-@jit
+@kernel
 def drop(book: Any, j: int) -> int:
     """Take hit j out of its finding and free its place; returns the next older one where it hung."""
     hit = book.hits[j]
@@ -88,7 +88,7 @@ def drop(book: Any, j: int) -> int:
     return int(below)
 
 
-@jit
+@kernel
 def forget_legs(book: Any, led: Any, touched: np.ndarray) -> None:
     """Drop the hits of legs that were run again."""
     for j in range(touched.size):
@@ -99,7 +99,7 @@ def forget_legs(book: Any, led: Any, touched: np.ndarray) -> None:
             row.ends = drop(book, row.ends)
 
 
-@jit
+@kernel
 def forget_ends(book: Any, led: Any, ends: np.ndarray) -> None:
     """Drop the hits of scatter-gather that will be tried again."""
     for j in range(ends.size):
@@ -108,7 +108,7 @@ def forget_ends(book: Any, led: Any, ends: np.ndarray) -> None:
             row.ends = drop(book, row.ends)
 
 
-@jit
+@kernel
 def forget_paths(book: Any, payments: np.ndarray) -> None:
     """Drop the hits of paths that end in these payments."""
     for j in range(payments.size):
@@ -118,7 +118,7 @@ def forget_paths(book: Any, payments: np.ndarray) -> None:
                 book.paths[slot].last = drop(book, book.paths[slot].last)
 
 
-@jit
+@kernel
 def hang(book: Any, led: Any, j: int) -> None:
     """Put hit j on top of where it hangs and in front of its finding."""
     hit = book.hits[j]
@@ -140,7 +140,7 @@ def hang(book: Any, led: Any, j: int) -> None:
     entry.n += 1
 
 
-@jit
+@kernel
 def enter(book: Any, led: Any, tx: Any, new: Any, order: np.ndarray, rules: np.ndarray, kinds: np.ndarray) -> None:
     """Enter the new hits in the given order (of a holder's hits the earlier legs first)."""
     for o in range(order.size):
@@ -157,7 +157,8 @@ def enter(book: Any, led: Any, tx: Any, new: Any, order: np.ndarray, rules: np.n
         hit.detector, hit.subject, hit.owner, hit.tx, hit.at = k, new.subject[n], new.owner[n], new.tx[n], new.at[n]
         hit.segment, hit.opens, hit.steps = new.segment[n], new.opens[n], new.steps[n]
         hit.hangs = PATH if kinds[k] == CHAIN or kinds[k] == CYCLE else (END if kinds[k] == SCATTER else LOCAL)
-        hit.facts[:] = new.facts[n]
+        for f in range(WIDTH):
+            hit.facts[f] = new.facts[n, f]
         hit.first, hit.number = book.meter[EVIDENCE], new.number[n]
         for e in range(hit.number):
             book.evidence[hit.first + e] = new.evidence[new.first[n] + e]
@@ -179,7 +180,7 @@ def hits_under(book: Any, key: Any) -> np.ndarray:
     return found
 
 
-@jit
+@kernel
 def _compact(old: Any, new: Any, kept: np.ndarray, moved: np.ndarray) -> None:
     """Copy the kept hits, their evidence and their payments' rows into a new book, in their order."""
     end = 0
@@ -196,7 +197,7 @@ def _compact(old: Any, new: Any, kept: np.ndarray, moved: np.ndarray) -> None:
     new.meter[EVIDENCE] = end
 
 
-@jit
+@kernel
 def _hang_all(book: Any, led: Any, shard_of: np.ndarray, shard: int) -> None:
     """Hang the hits of one shard's holders anew, in their order."""
     for j in range(book.meter[USED]):
@@ -204,7 +205,7 @@ def _hang_all(book: Any, led: Any, shard_of: np.ndarray, shard: int) -> None:
             hang(book, led, j)
 
 
-@jit
+@kernel
 def _living(old: np.ndarray, new: np.ndarray) -> int:
     """Move the entries that still lead to hits; returns their number."""
     n = 0

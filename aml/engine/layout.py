@@ -88,7 +88,7 @@ HOLDER: Final = np.dtype(
         ("first_day", "i4"),
         ("business_from", "i4"),  # ordinal of the leg from which an unknown kind counts as business
         ("base", "i4"),  # row of the base table, NONE while nothing was dropped
-        ("pairs", "i4"),  # ordered pairs that the holder's legs belong to
+        ("pairs", "i4"),  # counterparties of counted legs so far
         ("since", "i4"),  # ordinal from which the holder was run in this batch, FAR if it was not
         ("ends_since", "i4"),  # ordinal from which scatter-gather is tried in this batch, FAR if it is not
         ("hits", "i4"),  # latest hit of the holder's legs, and of scatter-gather that ends here
@@ -165,8 +165,11 @@ TX_NEW: Final = {name: -1 for name in ("debit_at", "credit_at", "seen", "trails"
 PARTY: Final = np.dtype([("turnover", "i8"), ("opened", "i4"), ("segment", "i1"), ("cash_intensive", "?")], align=True)
 """Dated row of the party table: expected turnover a month (-1 unknown), day opened (-1 unknown), segment."""
 
-PAIR: Final = np.dtype([("key", "u8"), ("last", "i4"), ("n", "i4")], align=True)
+LOOK_UP: Final = np.dtype([("key", "u8"), ("last", "i4"), ("n", "i4")], align=True)
 """Entry of a look-up by key: the latest of what stands under the key, and how many there are."""
+
+PAIR: Final = np.dtype([("key", "u8"), ("n", "i4", (2,))], align=True)
+"""Entry of the look-up of a holder's counterparties: counted credits from it, counted debits to it."""
 
 MARK: Final = np.dtype([("stamp", "i8"), ("fresh", "i8"), ("fresh_out", "i8"), ("done", "i8")], align=True)
 SLOT: Final = np.dtype([("order", "i8"), ("unit_sum", "i8"), ("visit_tx", "i8"), ("tail_tx", "i4"), ("tail_side", "i1"),
@@ -256,7 +259,7 @@ FILTER: Final = np.dtype(
         ("ratio", "f8"),
         ("over", "i4"),
         ("under", "i4"),
-        ("month_ratio", "f8", (8,)),  # by segment: the day window's sum over the own month is at least this; 0: not asked
+        ("month_ratio", "f8", (8,)),  # by segment: least day window over own month; 0: not asked
         ("month_days", "i4"),
         ("month_measure", "i4"),
         ("month_at", "u4"),  # tag bits of the legs at which that ratio is known

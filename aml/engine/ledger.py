@@ -15,8 +15,10 @@ from aml.engine.layout import (
     CASH_IN,
     CASH_OUT,
     FREE_LISTS,
+    MEASURES,
     NONE,
     PERSON,
+    SUMS,
     T_CASH,
     T_DAYP,
     T_DEBIT,
@@ -25,16 +27,7 @@ from aml.engine.layout import (
     USED_SLOTS,
     VISIT,
 )
-from aml.engine.tables import (
-    before,
-    bucket_of,
-    find,
-    first_on_day,
-    fit_key,
-    jit,
-    pair_key,
-    registers,
-)
+from aml.engine.tables import before, bucket_of, find, first_on_day, fit_key, kernel, pair_key, registers
 
 CREDIT_SIDE = 0
 DEBIT_SIDE = 1
@@ -44,34 +37,34 @@ NEVER = -(1 << 30)
 NEAR = 16  # legs that are walked before they are searched
 
 
-@jit
+@kernel
 def capacity_class(need: int) -> int:
-    """Smallest class of the ladder 4, 6, 9, 14, … (half again as large each) that holds `need` legs."""
+    """Smallest class of the ladder 4, 5, 7, 9, 12, … (a quarter larger each) that holds `need` legs."""
     cap = 4
     k = 0
     while cap < need:
-        cap = cap + (cap + 1) // 2
+        cap = cap + (cap + 3) // 4
         k += 1
     return k
 
 
-@jit
+@kernel
 def class_capacity(k: int) -> int:
     """Legs that a block of class k holds."""
     cap = 4
     for _ in range(k):
-        cap = cap + (cap + 1) // 2
+        cap = cap + (cap + 3) // 4
     return cap
 
 
-@jit
+@kernel
 def comes_before(led: Any, tx: Any, s: int, x: int) -> bool:
     """Whether the leg in slot s comes before transaction x; its own time decides, seldom its transaction's key."""
     t = led.legs[s].t
     return before(tx, led.legs[s].tx, x) if t == tx[x].t else bool(t < tx[x].t)
 
 
-@jit
+@kernel
 def position(led: Any, tx: Any, h: int, x: int) -> int:
     """Index at which transaction x stands, or would stand, among the holder's legs."""
     row = led.holders[h]
@@ -88,7 +81,7 @@ def position(led: Any, tx: Any, h: int, x: int) -> int:
     return lo
 
 
-@jit
+@kernel
 def rewind_from(led: Any, tx: Any, h: int, x: int, side: int, first: int) -> int:
     """Earliest index that must be run again because x enters or leaves: its unit's first leg, its day's first leg
     where only days are known, else `first`."""
@@ -113,7 +106,7 @@ def rewind_from(led: Any, tx: Any, h: int, x: int, side: int, first: int) -> int
     return at
 
 
-@jit
+@kernel
 def plan(led: Any, tx: Any, entries: Any, rewind: np.ndarray, size: np.ndarray) -> tuple[int, int]:
     """Where each touched holder is rewound to, how many legs it will have; returns (legs to run, slots to reserve).
 
@@ -141,7 +134,7 @@ def plan(led: Any, tx: Any, entries: Any, rewind: np.ndarray, size: np.ndarray) 
     return legs_run, slots
 
 
-@jit
+@kernel
 def make_room(led: Any, h: int, need: int, keep: int) -> None:
     """Give the holder a block for `need` legs, keeping its first `keep`; free blocks of the class are used first.
 
@@ -166,26 +159,25 @@ def make_room(led: Any, h: int, need: int, keep: int) -> None:
         old_class = capacity_class(row.cap)
         led.legs[old].t = led.meter[FREE_LISTS + old_class]
         led.meter[FREE_LISTS + old_class] = old
-    elif row.base != NONE:
-        led.legs[head].counts[:] = led.base[row.base, 0].counts
-        led.legs[head].sums[:] = led.base[row.base, 0].sums
     else:
-        led.legs[head].counts[:] = 0
-        led.legs[head].sums[:] = 0
+        for m in range(MEASURES):
+            led.legs[head].counts[m] = led.base[row.base, 0].counts[m] if row.base != NONE else 0
+        for m in range(SUMS):
+            led.legs[head].sums[m] = led.base[row.base, 0].sums[m] if row.base != NONE else 0
     led.holders[h].start = head + 1
     led.holders[h].cap = cap
 
 
-@jit
+@kernel
 def undo(led: Any, h: int, at: int) -> None:
     """Take the legs from index `at` on out of the pair and bucket histories, last first."""
     row = led.holders[h]
     for i in range(row.n - 1, at - 1, -1):
         leg = led.legs[row.start + i]
         if registers(leg.tag, leg.cp):
-            slot = find(led.pairs, pair_key(h, leg.cp, 1 if leg.tag & T_DEBIT else 0))
-            led.pairs[slot].n = leg.pair_n
-            if leg.pair_n == 0:
+            pair = led.pairs[find(led.pairs, pair_key(h, leg.cp))]
+            pair.n[1 if leg.tag & T_DEBIT else 0] = leg.pair_n
+            if pair.n[0] + pair.n[1] == 0:
                 led.holders[h].pairs -= 1
         if (leg.tag & T_HOP) != 0 and (leg.tag & T_DEBIT) == 0:
             led.fits[find(led.fits, fit_key(h, bucket_of(leg.amount)))].last = leg.prev_fit
@@ -193,7 +185,7 @@ def undo(led: Any, h: int, at: int) -> None:
         led.holders[h].business_from = NONE
 
 
-@jit
+@kernel
 def side_of(tag: int) -> int:
     """Side of its transaction that a leg stands on."""
     if tag & (1 << VISIT):
@@ -201,7 +193,7 @@ def side_of(tag: int) -> int:
     return DEBIT_SIDE if tag & T_DEBIT else CREDIT_SIDE
 
 
-@jit
+@kernel
 def merge(led: Any, tx: Any, h: int, at: int, entries: Any, first: int, last: int, out: np.ndarray) -> int:
     """The holder's legs from `at` on after the change, as (transaction, side), in order; returns their number."""
     row = led.holders[h]
@@ -224,7 +216,7 @@ def merge(led: Any, tx: Any, h: int, at: int, entries: Any, first: int, last: in
     return k
 
 
-@jit
+@kernel
 def last_of(led: Any, start: int, end: int, measure: int) -> int:
     """Index of the last leg of a measure before index `end`, or NONE if none is held: near ones are walked to, far
     ones found by the running totals."""
@@ -247,7 +239,7 @@ def last_of(led: Any, start: int, end: int, measure: int) -> int:
     return lo
 
 
-@jit
+@kernel
 def base_day(led: Any, base: int) -> int:
     """Local day of a holder's last dropped counted leg, or NEVER."""
     day = NEVER
@@ -258,7 +250,7 @@ def base_day(led: Any, base: int) -> int:
     return day
 
 
-@jit
+@kernel
 def distinct_parties(led: Any, h: int, i: int, lo: int, marks: np.ndarray, serial: int) -> int:
     """Distinct counterparties of the holder's counted legs in [lo, i]."""
     start = led.holders[h].start
@@ -271,7 +263,7 @@ def distinct_parties(led: Any, h: int, i: int, lo: int, marks: np.ndarray, seria
     return found
 
 
-@jit
+@kernel
 def segment_of(led: Any, party: Any, h: int, i: int, row_party: int, marks: np.ndarray, serial: np.ndarray) -> int:
     """Segment of the holder at leg i: the party table's, else person until more than 20 counterparties in 7 days."""
     if row_party >= 0 and party[row_party].segment != UNKNOWN:
@@ -288,7 +280,7 @@ def segment_of(led: Any, party: Any, h: int, i: int, row_party: int, marks: np.n
     return BUSINESS if distinct_parties(led, h, i, lo, marks, serial[0]) > BUSINESS_PARTIES else PERSON
 
 
-@jit
+@kernel
 def window_count(led: Any, start: int, lo: int, end: int, measure: int) -> int:
     """Legs of a measure at indices [lo, end)."""
     if end <= lo:
@@ -296,7 +288,7 @@ def window_count(led: Any, start: int, lo: int, end: int, measure: int) -> int:
     return int(led.legs[start + end - 1].counts[measure] - led.legs[start + lo - 1].counts[measure])
 
 
-@jit
+@kernel
 def window_sum(led: Any, start: int, lo: int, end: int, measure: int) -> int:
     """Minor units of a summed measure at indices [lo, end)."""
     if end <= lo:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from aml.engine.layout import PERSON, T_DEBIT, T_HOP
-from aml.engine.tables import before, jit
+from aml.engine.tables import before, kernel
 from aml.engine.trails import bits, copy_trail, may_send_on, same_payers, same_trails, trails_of
 
 DONE, GROW_BOOK, GROW_OUT = 0, 1, 2
@@ -16,7 +16,7 @@ DONE, GROW_BOOK, GROW_OUT = 0, 1, 2
 NEXT, HEAPED, TRAILS, PAYERS, PATHS, CHANGED = 0, 1, 2, 3, 4, 5
 
 
-@jit
+@kernel
 def push(heap: np.ndarray, n: int, x: int, tx: Any) -> None:
     """Add x to a binary heap of n transactions, earliest on top."""
     k = n
@@ -29,7 +29,7 @@ def push(heap: np.ndarray, n: int, x: int, tx: Any) -> None:
         k = up
 
 
-@jit
+@kernel
 def pop(heap: np.ndarray, n: int, tx: Any) -> int:
     """Take the earliest of n transactions off the heap."""
     top = heap[0]
@@ -48,7 +48,7 @@ def pop(heap: np.ndarray, n: int, tx: Any) -> int:
     return int(top)
 
 
-@jit
+@kernel
 def store_trails(tx: Any, book: np.ndarray, x: int, best: np.ndarray, n: int, meters: np.ndarray) -> None:
     """Replace the trails of payment x."""
     if n > tx[x].n_trails:
@@ -59,7 +59,7 @@ def store_trails(tx: Any, book: np.ndarray, x: int, best: np.ndarray, n: int, me
         copy_trail(book[tx[x].trails + k], best[k])
 
 
-@jit
+@kernel
 def store_payers(tx: Any, book: np.ndarray, x: int, payer: np.ndarray, n: int, meters: np.ndarray) -> None:
     """Replace the direct payers of payment x."""
     if n > tx[x].n_payers:
@@ -70,7 +70,7 @@ def store_payers(tx: Any, book: np.ndarray, x: int, payer: np.ndarray, n: int, m
         book[tx[x].payers + k] = payer[k]
 
 
-@jit
+@kernel
 def mark_later(led: Any, tx: Any, knobs: Any, x: int, fresh: bool, heap: np.ndarray, meters: np.ndarray) -> None:
     """Queue the beneficiary's later payments that may send x on; `fresh`: those run in this batch are queued anyway."""
     h = tx[x].credit_holder
@@ -91,13 +91,13 @@ def mark_later(led: Any, tx: Any, knobs: Any, x: int, fresh: bool, heap: np.ndar
         k += 1
 
 
-@jit
+@kernel
 def resolve(led: Any, tx: Any, books: Any, knobs: Any, shard_of: np.ndarray, shard: int, hop_tx: np.ndarray,
             hop_heads: np.ndarray, fresh: bool, heap: np.ndarray, out: Any, meters: np.ndarray, work: Any) -> int:
     """Compute the trails of the batch's payments hop_tx (in order, heads beside them) and of all that follows.
 
-    fresh: all payments run in this batch are among hop_tx. Written to `out`: paths (trails of three hops and more, cycles) and the payments whose facts changed. Returns DONE,
-    or what must grow before it is called again.
+    fresh: all payments run in this batch are among hop_tx. Written to `out`: paths (trails of three hops and more,
+    cycles) and the payments whose facts changed. Returns DONE, or what must grow before it is called again.
     """
     while meters[NEXT] < hop_tx.size or meters[HEAPED] > 0:
         if meters[TRAILS] + knobs.most_trails > books.trails.size or meters[PAYERS] + 8 > books.payers.size:
@@ -146,7 +146,7 @@ def resolve(led: Any, tx: Any, books: Any, knobs: Any, shard_of: np.ndarray, sha
     return DONE
 
 
-@jit
+@kernel
 def push_later(led: Any, tx: Any, knobs: Any, changed: np.ndarray, heap: np.ndarray, meters: np.ndarray) -> None:
     """Queue what depends on payments whose facts changed on another shard."""
     for a in range(changed.size):
@@ -154,7 +154,7 @@ def push_later(led: Any, tx: Any, knobs: Any, changed: np.ndarray, heap: np.ndar
             mark_later(led, tx, knobs, changed[a], False, heap, meters)
 
 
-@jit
+@kernel
 def emit(tx: Any, knobs: Any, x: int, trails: np.ndarray, n: int, cycle: bool, out: Any, meters: np.ndarray) -> None:
     """Write the trails that can satisfy a path rule: enough hops, start and first payments (lower bounds only)."""
     for k in range(n):

@@ -9,7 +9,7 @@ import numpy as np
 
 from aml.engine.arrays import Books, Transactions, new_holders
 from aml.engine.hits import HIT, HitBook
-from aml.engine.layout import BASE, HOLDER, LEG, PAIR, TRAIL, TX, USED_BASE, USED_SLOTS, Ledger
+from aml.engine.layout import BASE, HOLDER, LEG, LOOK_UP, PAIR, TRAIL, TX, USED_BASE, USED_SLOTS, Ledger
 
 if TYPE_CHECKING:
     from aml.engine.engine import Engine
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 FORMAT: Final = 1  # raised whenever a layout below, or what it means, changes
 LAYOUTS: Final = {
-    "rows": TX, "legs": LEG, "holders": HOLDER, "base": BASE, "pairs": PAIR, "fits": PAIR, "trails": TRAIL, "hits": HIT,
+    "rows": TX, "legs": LEG, "holders": HOLDER, "base": BASE, "pairs": PAIR, "fits": LOOK_UP, "trails": TRAIL,
+    "hits": HIT,
 }  # fmt: skip
 
 

@@ -46,11 +46,13 @@ def blocks(source: Source, size: int) -> Iterator[Block]:
         lines += data.count(b"\n")
         if lines < size:
             continue
-        whole, _, rest = b"".join(parts).rpartition(b"\n")
-        for block in _cut(Block(first, whole, source.done()), lines, size):
-            yield block
-            first += len(block)
-        parts, lines = [rest], 0
+        end = data.rfind(b"\n")
+        if end < 0:
+            continue
+        whole = b"".join([*parts[:-1], data[:end]])
+        yield from _cut(Block(first, whole, source.done()), lines, size)
+        first += lines
+        parts, lines = [data[end + 1 :]], 0
     last = b"".join(parts)
     if last:
         last = last.removesuffix(b"\n")

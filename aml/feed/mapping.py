@@ -60,6 +60,12 @@ class Mapping:
     sides: Sides | None = None
 
     @property
+    def describes(self) -> bool:
+        """Whether it says what the columns are; one that does not leaves a public set to its importer."""
+        said = (self.columns, self.constants, self.values, self.codes, self.sides, self.time_formats, self.date_formats)
+        return any(said) or self.ids == "content"
+
+    @property
     def names_decimal(self) -> bool:
         """Whether the mapping says how decimals are written."""
         return self.decimal != "." or bool(self.thousands)

@@ -8,7 +8,6 @@ patient reader would refuse, warn of or keep as extra passes here unseen.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -78,19 +77,20 @@ class PlainReader:
         if texts is None:
             return nothing
         plain = texts.str.contains(_PLAIN).fill_null(False)
-        nulls = False
+        nulls, data = False, block.data
         if not plain.all():
             texts, nulls = self._as_texts(texts, ~plain)
             plain = texts.str.contains(_PLAIN).fill_null(False)
-        if not plain.any():
-            return nothing
-        chosen = texts if plain.all() else texts.filter(plain)
-        quotes = chosen.str.count_matches('"', literal=True)
-        frame, values = self._parsed(chosen, self._nested)
+            if not plain.any():
+                return nothing
+            texts = texts if plain.all() else texts.filter(plain)
+            data = texts.str.join("\n").item().encode()
+        quotes = texts.str.count_matches('"', literal=True)
+        frame, values = self._parsed(data, texts, self._nested)
         whole = (quotes == values).to_numpy()
-        if not self._nested and not whole.all() and chosen.filter(~whole).str.contains(_END).any():
+        if not self._nested and not whole.all() and texts.filter(~whole).str.contains(_END).any():
             self._nested = True
-            frame, values = self._parsed(chosen, True)
+            frame, values = self._parsed(data, texts, True)
             whole = (quotes == values).to_numpy()
         found = plain.to_numpy().copy()
         if not whole.all():
@@ -119,14 +119,13 @@ class PlainReader:
             found = found.str.replace_all(_NULLS, f'${{1}}"{_NULL}"${{2}}')
         return (found if len(rows) == len(texts) else texts.scatter(rows, found)), nulls
 
-    def _parsed(self, lines: pl.Series, nested: bool) -> tuple[pl.DataFrame, pl.Series]:
+    def _parsed(self, data: bytes, lines: pl.Series, nested: bool) -> tuple[pl.DataFrame, pl.Series]:
         """Columns by our flat names, and how many quotes each line has if its values are all in them."""
         schema: dict[str, pl.DataType] = {name: pl.String() for name in FIELDS if name in self._names}
         if nested:
             schema |= {end: pl.Struct(dict.fromkeys(END_FIELDS, pl.String())) for end in ENDS}
         # An end that is a text becomes no cell, and its line none that is whole.
-        text = io.BytesIO(lines.str.join("\n").item().encode())
-        frame = pl.read_ndjson(text, schema=schema, ignore_errors=True)
+        frame = pl.read_ndjson(data, schema=schema, ignore_errors=True)
         assert frame.height == len(lines)
         if not nested:
             return frame, 4 * _cells(frame)
@@ -140,18 +139,19 @@ class PlainReader:
 
 def _texts(block: Block) -> pl.Series | None:
     """The lines as texts, null where one is none or blank; None where nothing can be told from them."""
-    try:
-        text = block.data.decode()
-    except UnicodeDecodeError:
-        texts = pl.Series([_text(line) for line in block.lines], dtype=pl.String)
-        return None if texts.str.contains(_NULL, literal=True).any() else texts
-    if _NULL in text:
+    data = block.data
+    if _NULL.encode() in data:
         return None
-    if _SEPARATOR in text or text.startswith("\ufeff"):
-        return pl.Series(text.split("\n"))
-    # The quickest way to cut a text into lines: a table of one column.
-    table = pl.read_csv(block.data, has_header=False, schema={"line": pl.String}, separator=_SEPARATOR, quote_char=None)
-    return table.to_series() if table.height == len(block) else pl.Series(text.split("\n"))
+    if _SEPARATOR.encode() not in data and not data.startswith(b"\xef\xbb\xbf"):
+        # The quickest way to cut a text into lines: a table of one column.
+        lines = {"line": pl.String}
+        try:
+            table = pl.read_csv(data, has_header=False, schema=lines, separator=_SEPARATOR, quote_char=None)
+        except pl.exceptions.ComputeError:
+            table = pl.DataFrame(schema=lines)  # some line is no text: below it is found which
+        if table.height == len(block):
+            return table.to_series()
+    return pl.Series([_text(line) for line in block.lines], dtype=pl.String)
 
 
 def _text(line: bytes) -> str | None:

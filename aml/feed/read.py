@@ -46,12 +46,13 @@ def inspect_feed(path: str | Path, mapping: Mapping | None = None) -> FeedInfo:
     Of standard input only the first bytes are seen, and they stay there.
     """
     source = look(path)
+    known = mapping is None or not mapping.describes
     if source.format is Format.PARQUET:
         assert source.path is not None
-        importer = public.importer_of(columnar.schema_of(source.path).names()) if mapping is None else None
+        importer = public.importer_of(columnar.schema_of(source.path).names()) if known else None
         return FeedInfo(source.format, importer, importer, columnar.rows_of(source.path))
     importer = None
-    if source.format is Format.CSV and mapping is None:
+    if source.format is Format.CSV and known:
         names, _ = tabular.header_of(source.head, PLAIN, source.shown, KNOWN)
         importer = public.importer_of(names)
     rows = None
@@ -74,20 +75,23 @@ def read_feed(
     """The records of a feed as canonical transactions (see `aml.domain.transaction.CANONICAL`), in its own order.
 
     `path` is a file, or "-" for standard input; its format is found by looking. `institution` is the tenant of records
-    that name none, `ingest_time_us` the present (UTC µs), `start` the day of a public set's step 0. An empty feed gives
-    nothing. Raises AmlError naming file, place and mend where the file itself, not a record, cannot be read.
+    that name none, `ingest_time_us` the present (UTC µs), `start` the day of a public set's step 0 (default: what the
+    mapping says). An empty feed gives nothing. Raises AmlError naming file, place and mend where the file itself, not a
+    record, cannot be read.
     """
     source = open_source(path)
     terms = Terms(source.name, institution, ingest_time_us, reporting_currency, rates or NO_RATES, mapping or PLAIN)
     try:
-        for raw in _raws(source, terms, start, mapping is not None, chunk):
+        if start is None and terms.mapping.start is not None:
+            start = dt.date.fromisoformat(terms.mapping.start)
+        for raw in _raws(source, terms, start, terms.mapping.describes, chunk):
             if raw.read:
                 yield validate(raw, terms, source.total)
     finally:
         source.close()
 
 
-def _raws(source: Source, terms: Terms, start: dt.date | None, mapping: bool, chunk: int) -> Iterator[Raw]:
+def _raws(source: Source, terms: Terms, start: dt.date | None, described: bool, chunk: int) -> Iterator[Raw]:
     match source.format:
         case Format.NDJSON:
             if terms.mapping.columns or terms.mapping.sides:
@@ -95,9 +99,9 @@ def _raws(source: Source, terms: Terms, start: dt.date | None, mapping: bool, ch
             reader = NdjsonReader(source.name)
             return (_constants(reader.read(block), terms) for block in blocks(source, chunk))
         case Format.CSV:
-            return _csv(source, terms, start, mapping, chunk)
+            return _csv(source, terms, start, described, chunk)
         case Format.PARQUET:
-            return _parquet(source, terms, start, mapping, chunk)
+            return _parquet(source, terms, start, described, chunk)
         case Format.EMPTY:
             return iter(())
 
@@ -109,9 +113,9 @@ def _constants(raw: Raw, terms: Terms) -> Raw:
     return raw
 
 
-def _csv(source: Source, terms: Terms, start: dt.date | None, mapping: bool, chunk: int) -> Iterator[Raw]:
+def _csv(source: Source, terms: Terms, start: dt.date | None, described: bool, chunk: int) -> Iterator[Raw]:
     names, delimiter = tabular.header_of(source.head, terms.mapping, source.shown, KNOWN)
-    kind = None if mapping else public.importer_of(names)
+    kind = None if described else public.importer_of(names)
     names = public.column_names(names) if kind else names
     if kind is None:
         if set(names) >= _NODES:
@@ -133,11 +137,11 @@ def _csv(source: Source, terms: Terms, start: dt.date | None, mapping: bool, chu
         yield raw
 
 
-def _parquet(source: Source, terms: Terms, start: dt.date | None, mapping: bool, chunk: int) -> Iterator[Raw]:
+def _parquet(source: Source, terms: Terms, start: dt.date | None, described: bool, chunk: int) -> Iterator[Raw]:
     path = source.path
     assert path is not None
     schema = columnar.schema_of(path)
-    kind = None if mapping else public.importer_of(schema.names())
+    kind = None if described else public.importer_of(schema.names())
     importer = public.make_importer(kind, start, terms.reporting_currency) if kind else None
     coarse = Coarse(terms.mapping) if is_coarse(terms.mapping) else None
     if importer is None:

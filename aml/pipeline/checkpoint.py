@@ -16,23 +16,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 from sqlalchemy import Connection
 
 from aml.domain.errors import AmlError
 from aml.domain.finding import FindingChange
-from aml.pipeline.detection import Change
+from aml.pipeline.evidence import evidence_of
 from aml.pipeline.host import Host, Terms
 from aml.pipeline.inforce import Judgement
-from aml.pipeline.lineage import OWN
 from aml.pipeline.watermark import RANK
 from aml.store import archive, queries, snapshots
 from aml.store.archive import Archive
 from aml.store.database import Database
 from aml.store.dead_letters import DeadLetter
-from aml.store.encoding import to_json
 from aml.store.files import sha256_of, writing_state
-from aml.store.findings import EvidenceRecord, current_ids
+from aml.store.findings import current_ids
 from aml.store.runs import Checkpoint, Progress, RunState, StateFile, latest_checkpoint
 from aml.store.statefolder import open_folder, remove
 from aml.store.unit_of_work import UnitOfWork
@@ -131,7 +128,7 @@ class Keeper:
         with ThreadPoolExecutor(1) as writer:
             snapshot = writer.submit(self._snapshot, work.run_id, host.state())
             changes = host.changes()
-            evidence = _evidence(host.archive, changes)
+            evidence = evidence_of(changes, host.archive)
             files, retired = self._files([*added, snapshot.result()], older)
         with self._database.begin() as uow:
             told = [change.change for change in changes]
@@ -252,19 +249,3 @@ def _withdrawn(connection: Connection, told: list[FindingChange]) -> list[Findin
     """Findings of earlier rules that nothing told anew: they hold no more."""
     held = {change.finding_id for change in told}
     return [FindingChange.withdraw(name) for name in current_ids(connection) if name not in held]
-
-
-def _evidence(kept: Archive, changes: list[Change]) -> list[EvidenceRecord]:
-    """The records that findings name, whole, each once."""
-    rows = np.array(sorted({row for change in changes for row in change.rows}), np.int64)
-    if not rows.size:
-        return []
-    frame = kept.take(rows)
-    frame = frame.select([name for name in frame.columns if not name.startswith(OWN)])
-    return [_record(row) for row in frame.iter_rows(named=True)]
-
-
-def _record(row: dict[str, Any]) -> EvidenceRecord:
-    row["content_hash"] = f"{row.pop('content_hi'):016x}{row.pop('content_lo'):016x}"
-    text = to_json({name: value for name, value in row.items() if value is not None})
-    return EvidenceRecord(row["institution"], row["transaction_id"], row["revision"], row["executed_at"], text)

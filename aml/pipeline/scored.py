@@ -93,16 +93,11 @@ class ScoreBook:
     def surprise(self, transactions: npt.NDArray[np.int32] | I64) -> F64:
         """[n] of each transaction −ln of the share of training payments at least as strange; NaN without a leg.
 
-        `learn.rank.rank` makes it the published anomaly; `scoring.combine.model_points` takes exp(−surprise).
+        `learn.rank.rank` makes it the published anomaly.
         """
         raw = self._of(transactions).reshape(-1, self._raw.shape[2])
         number = np.repeat(np.arange(transactions.size), SIDES)
         return self.models.transactions(raw, number, transactions.size)
-
-    def legs(self, transactions: npt.NDArray[np.int32] | I64) -> F64:
-        """[n, 2] surprise of each transaction's credit and debit leg; NaN where there is none."""
-        raw = self._of(transactions).reshape(-1, self._raw.shape[2])
-        return self.models.leg_surprise(raw).reshape(-1, SIDES)
 
     def state(self) -> dict[str, np.ndarray[Any, Any]]:
         """Everything, for a snapshot; the raw scores fit only the models that made them."""

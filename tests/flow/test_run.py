@@ -274,6 +274,19 @@ def test_every_act_is_counted_and_scores_are_of_what_stands(tmp_path):
     assert len(asked(url(tmp_path), "SELECT 1 FROM dead_letters")) == 2
 
 
+def test_a_currency_without_rates_is_said_and_given_rates_is_scored(tmp_path):
+    path = ndjson(tmp_path / "feed.ndjson", [payment("T1", moment(0), currency="EUR"), payment("T2", moment(1))])
+    told = run(url(tmp_path), path)
+    assert (told.scored, told.rejected) == (1, {"no_rate": 1})
+    assert told.messages == (
+        "1 record is in a currency without a rate of the 7 days before: give dated rates with --rates FILE",
+    )
+    (tmp_path / "rates.csv").write_text("date,currency,rate\n2026-03-01,EUR,1.1\n")
+    told = run(url(tmp_path), path, rates=tmp_path / "rates.csv")
+    assert (told.scored, told.duplicates, told.rejected) == (1, 1, {})
+    assert archived(url(tmp_path))["debit_value"].to_list() == [50_000, 55_000]
+
+
 def test_acts_in_a_later_file_count_where_they_stand(tmp_path):
     first, second = ndjson(tmp_path / "a.ndjson", [ACTS[0], ACTS[2]]), ndjson(tmp_path / "b.ndjson", [ACTS[1], ACTS[3]])
     assert run(url(tmp_path), first).superseded == 0

@@ -108,7 +108,7 @@ def test_stopped_in_a_checkpoint(world, tmp_path, monkeypatch, small, place, num
 
     with monkeypatch.context() as patch:
         if place == "files written":
-            patch.setattr(checkpoint, "_evidence", wrapped(checkpoint._evidence, True))
+            patch.setattr(checkpoint, "evidence_of", wrapped(checkpoint.evidence_of, True))
         elif place == "in the transaction":
             patch.setattr(checkpoint.Keeper, "_finish", wrapped(checkpoint.Keeper._finish, False))
         elif place == "committed":

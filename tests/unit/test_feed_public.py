@@ -151,6 +151,14 @@ def test_amlsims_transactions_with_ids_and_steps_or_times(tmp_path):
     assert started["currency"].unique().to_list() == ["AUD"]
 
 
+def test_a_mapping_may_date_amlsims_steps_and_leave_the_rest_to_its_importer(tmp_path):
+    path = written(tmp_path / "tx.csv", f"{AMLSIM}\n7,1,2,TRANSFER,10.50,3,False,-1\n".encode())
+    (tmp_path / "start.toml").write_text('start = "2026-01-01"\n')
+    mapping = load_mapping(tmp_path / "start.toml")
+    assert inspect_feed(path, mapping).importer == "amlsim"
+    assert transactions(path, mapping=mapping)["executed_at"].to_list() == [micros("2026-01-04")]
+
+
 def test_amlsims_node_numbers_in_parquet(tmp_path):
     frame = pl.DataFrame(
         {"sourceNodeId": [1, 1, 2], "targetNodeId": [2, 2, 3], "value": [147.8, 147.8, 0.3], "time": [1, 1, 2]}

@@ -1,0 +1,36 @@
+"""Evidence made by columns is the record's own JSON, whatever stands in it."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import polars as pl
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aml.pipeline.evidence import texts_of
+from aml.store.encoding import to_json
+
+SCHEMA = {
+    "text": pl.String, "other": pl.String, "number": pl.Int64, "code": pl.UInt8, "flag": pl.Boolean, "day": pl.Date,
+    "hash": pl.UInt64,
+}  # fmt: skip
+WORDS = st.text(st.characters(blacklist_categories=("Cs",)), max_size=6)
+ROW = st.fixed_dictionaries(
+    {
+        "text": WORDS,
+        "other": st.none() | WORDS | st.sampled_from(['"', "\\", "\n\t\r\b\f", "\x00\x1f\x7f", "é€😀", "</script>"]),
+        "number": st.none() | st.integers(-(2**63), 2**63 - 1),
+        "code": st.none() | st.integers(0, 255),
+        "flag": st.none() | st.booleans(),
+        "day": st.none() | st.dates(dt.date(1990, 1, 1), dt.date(2100, 1, 1)),
+        "hash": st.none() | st.integers(0, 2**64 - 1),
+    }
+)
+
+
+@given(st.lists(ROW, min_size=1, max_size=5))
+def test_the_text_of_a_record_is_its_json(rows):
+    frame = pl.DataFrame(rows, schema=SCHEMA)
+    wanted = [to_json({name: value for name, value in row.items() if value is not None}) for row in rows]
+    assert texts_of(frame) == wanted
