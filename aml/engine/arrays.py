@@ -153,6 +153,12 @@ def empty_ledger() -> Ledger:
                   meter=meter, base=np.zeros((1, 2), BASE))
 
 
+def blocks_in_order(led: Ledger) -> np.ndarray:
+    """Holders that have a block, by its place."""
+    blocks = np.flatnonzero(led.holders["cap"])
+    return blocks[np.argsort(led.holders["start"][blocks])]
+
+
 def look_up(size: int, entry: np.dtype = LOOK_UP) -> np.ndarray:
     """An empty look-up by key; its size is a power of two."""
     rows = np.zeros(size, entry)

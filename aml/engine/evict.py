@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from aml.engine.aggregate import BOOKED_AFTER, BOOKED_BEFORE, LOOKED_BACK
-from aml.engine.arrays import grown, look_up
+from aml.engine.arrays import blocks_in_order, grown, look_up
 from aml.engine.confirm import (
     BACK,
     CHAIN,
@@ -34,7 +34,6 @@ from aml.engine.layout import (
     CASH_OUT,
     DAY,
     EMPTY_KEY,
-    FREE_LISTS,
     I32,
     I64,
     MEASURES,
@@ -42,10 +41,9 @@ from aml.engine.layout import (
     SUMS,
     USED_BASE,
     USED_FITS,
-    USED_SLOTS,
     Ledger,
 )
-from aml.engine.ledger import capacity_class, class_capacity, last_of
+from aml.engine.ledger import last_of, squeeze
 from aml.engine.program import Program
 from aml.engine.tables import kernel, slot_of
 
@@ -132,31 +130,6 @@ def keep_base(led: Any, drops: np.ndarray) -> None:
 
 
 @kernel
-def squeeze(led: Any, order: np.ndarray, drops: np.ndarray) -> None:
-    """Drop each holder's first legs and move all blocks together, in the order of their places; no block is free
-    afterwards."""
-    to = 0
-    for o in range(order.size):
-        row = led.holders[order[o]]
-        k = drops[order[o]]
-        n = row.n - k
-        row.dropped += k
-        row.n = n
-        if n == 0 and row.base != NONE:
-            row.start = 0
-            row.cap = 0
-            continue
-        first = row.start - 1 + k  # the last dropped leg holds the running totals before the first one kept
-        if first != to:
-            for i in range(n + 1):
-                led.legs[to + i] = led.legs[first + i]
-        row.start = to + 1
-        row.cap = class_capacity(capacity_class(n + 1))
-        to += row.cap
-    led.meter[USED_SLOTS] = to
-
-
-@kernel
 def held_fits(led: Any, new: np.ndarray) -> int:
     """Move the amount buckets that still lead to legs held into an empty table; returns their number."""
     n = 0
@@ -233,9 +206,7 @@ def drop_legs(led: Ledger, drops: I32) -> Ledger:
     fresh = int(np.count_nonzero((drops > 0) & (led.holders["base"][: drops.size] == NONE)))
     led = led._replace(base=grown(led.base, int(led.meter[USED_BASE]) + fresh))
     keep_base(led, drops)
-    blocks = np.flatnonzero(led.holders["cap"][: drops.size])
-    squeeze(led, blocks[np.argsort(led.holders["start"][blocks], kind="stable")], drops)
-    led.meter[FREE_LISTS:] = NONE
+    squeeze(led, blocks_in_order(led), drops)
     fits = look_up(led.fits.size)
     led.meter[USED_FITS] = held_fits(led, fits)
     return led._replace(fits=fits)

@@ -207,6 +207,7 @@ USED_SLOTS: Final = 0
 USED_PAIRS: Final = 1
 USED_FITS: Final = 2
 USED_BASE: Final = 3
+FREE_SLOTS: Final = 4
 FREE_LISTS: Final = 8  # meter[FREE_LISTS + class] = head of the free blocks of that class
 
 # Segments, in the order of the party kinds; UNKNOWN is a person until it behaves like a business.

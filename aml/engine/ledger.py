@@ -15,6 +15,7 @@ from aml.engine.layout import (
     CASH_IN,
     CASH_OUT,
     FREE_LISTS,
+    FREE_SLOTS,
     MEASURES,
     NONE,
     PERSON,
@@ -39,11 +40,11 @@ NEAR = 16  # legs that are walked before they are searched
 
 @kernel
 def capacity_class(need: int) -> int:
-    """Smallest class of the ladder 4, 5, 7, 9, 12, … (a quarter larger each) that holds `need` legs."""
+    """Smallest class of the ladder 4, 6, 9, 14, … (half again as large each) that holds `need` legs."""
     cap = 4
     k = 0
     while cap < need:
-        cap = cap + (cap + 3) // 4
+        cap = cap + (cap + 1) // 2
         k += 1
     return k
 
@@ -53,7 +54,7 @@ def class_capacity(k: int) -> int:
     """Legs that a block of class k holds."""
     cap = 4
     for _ in range(k):
-        cap = cap + (cap + 3) // 4
+        cap = cap + (cap + 1) // 2
     return cap
 
 
@@ -149,6 +150,7 @@ def make_room(led: Any, h: int, need: int, keep: int) -> None:
     head = led.meter[FREE_LISTS + k]
     if head != NONE:
         led.meter[FREE_LISTS + k] = led.legs[head].t
+        led.meter[FREE_SLOTS] -= cap
     else:
         head = led.meter[USED_SLOTS]
         led.meter[USED_SLOTS] += cap
@@ -159,6 +161,7 @@ def make_room(led: Any, h: int, need: int, keep: int) -> None:
         old_class = capacity_class(row.cap)
         led.legs[old].t = led.meter[FREE_LISTS + old_class]
         led.meter[FREE_LISTS + old_class] = old
+        led.meter[FREE_SLOTS] += row.cap
     else:
         for m in range(MEASURES):
             led.legs[head].counts[m] = led.base[row.base, 0].counts[m] if row.base != NONE else 0
@@ -166,6 +169,34 @@ def make_room(led: Any, h: int, need: int, keep: int) -> None:
             led.legs[head].sums[m] = led.base[row.base, 0].sums[m] if row.base != NONE else 0
     led.holders[h].start = head + 1
     led.holders[h].cap = cap
+
+
+@kernel
+def squeeze(led: Any, order: np.ndarray, drops: np.ndarray) -> None:
+    """Move all blocks together, in the order of their places, without each holder's first `drops` legs; no block is
+    free afterwards."""
+    to = 0
+    for o in range(order.size):
+        row = led.holders[order[o]]
+        k = drops[order[o]]
+        n = row.n - k
+        row.dropped += k
+        row.n = n
+        if n == 0 and row.base != NONE:
+            row.start = 0
+            row.cap = 0
+            continue
+        first = row.start - 1 + k  # the last dropped leg holds the running totals before the first one kept
+        if first != to:
+            for i in range(n + 1):
+                led.legs[to + i] = led.legs[first + i]
+        row.start = to + 1
+        if k > 0:
+            row.cap = class_capacity(capacity_class(n + 1))
+        to += row.cap
+    led.meter[USED_SLOTS] = to
+    led.meter[FREE_SLOTS] = 0
+    led.meter[FREE_LISTS:] = NONE
 
 
 @kernel

@@ -7,13 +7,25 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from aml.engine.arrays import Found, Hits, Run, Scratch, empty_ledger, grown, new_found, new_hits, new_run, with_room
+from aml.engine.arrays import (
+    Found,
+    Hits,
+    Run,
+    Scratch,
+    blocks_in_order,
+    empty_ledger,
+    grown,
+    new_found,
+    new_hits,
+    new_run,
+    with_room,
+)
 from aml.engine.confirm import CHAIN, CYCLE, HITS, NEXT, SCATTER, SERIAL, TRIED, confirm, confirm_paths, confirm_scatter
 from aml.engine.ends import carrying_ends, note_ends
 from aml.engine.forward import run_batch
 from aml.engine.group import Entries, legs_by_holder, room_for
-from aml.engine.layout import FAR, Knobs
-from aml.engine.ledger import plan
+from aml.engine.layout import FAR, FREE_SLOTS, USED_SLOTS, Knobs
+from aml.engine.ledger import plan, squeeze
 from aml.engine.program import Program
 from aml.engine.resolve import CHANGED, DONE, GROW_BOOK, HEAPED, PATHS, push_later, resolve
 from aml.engine.resolve import NEXT as NEXT_HOP
@@ -36,6 +48,8 @@ class Again(NamedTuple):
     since: np.ndarray
 
 
+GAPS = 8  # an eighth of the slots may lie idle
+LEAST_SQUEEZED = 1 << 16
 NOT_AGAIN = Again(np.zeros(0, np.int32), np.zeros(0, np.int64))
 
 
@@ -60,6 +74,7 @@ class Shard:
         touched = entries.touched
         size = np.zeros(touched.size, np.int64)
         self.ledger = with_room(self.ledger, shard_of.size, 0, 0, 0)
+        self._squeeze()
         rewind -= np.where(rewind == FAR, 0, self.ledger.holders["dropped"][touched])
         legs, slots = plan(self.ledger, tx, entries, rewind, size)
         entering = int(np.count_nonzero(entries.add))
@@ -83,6 +98,12 @@ class Shard:
         rewind = np.full(last, FAR, np.int64)
         rewind[m:] = again.since
         return Entries(e.touched[:last], e.offsets[: last + 1], e.tx[:n], e.side[:n], e.add[:n]), rewind
+
+    def _squeeze(self) -> None:
+        """Close the gaps that holders left which outgrew their blocks, where they make up too much."""
+        led = self.ledger
+        if led.meter[FREE_SLOTS] * GAPS > led.meter[USED_SLOTS] > LEAST_SQUEEZED:
+            squeeze(led, blocks_in_order(led), np.zeros(led.holders.size, np.int32))
 
     def hear(self, tx: Any, knobs: Knobs, changed: np.ndarray) -> None:
         """Queue the payments of this shard's holders that depend on payments whose facts changed elsewhere."""

@@ -12,7 +12,7 @@ from aml.engine.layout import EMPTY_KEY, NONE, T_COUNTED, VISIT
 
 jit = njit(cache=True, nogil=True, error_model="numpy")
 # The same without reference counts, which cost a third of the time: for what makes no array of its own.
-kernel = njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+kernel = njit(cache=True, nogil=True, error_model="numpy", _nrt=False)  # type: ignore[call-overload]
 
 
 @kernel
