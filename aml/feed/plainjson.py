@@ -40,8 +40,7 @@ def _bare(kinds: tuple[Kind, ...], value: str, known: Iterable[str]) -> str | No
 
 # Null as a text that no line holds, so that it is counted like any value.
 _NULL: Final = "\ue000"
-_NULLS: Final = rf'("{_BLANK}:{_BLANK})null({_BLANK}[,}}])'
-_DIGIT, _TRUTH, _NOTHING = (rf":{_BLANK}(?:{sign})" for sign in ("[-0-9]", "true|false", "null"))
+_DIGIT, _TRUTH = (rf":{_BLANK}(?:{sign})" for sign in ("[-0-9]", "true|false"))
 _SEPARATOR: Final = "\x01"  # in no plain line
 _WORTH: Final = 0.2  # share of plain lines in a block from which looking for them pays
 _PAUSE: Final = 15
@@ -114,9 +113,11 @@ class PlainReader:
         for sign, bare in ((_DIGIT, numbers), (_TRUTH, truths)):
             if bare is not None and found.str.contains(sign).any():
                 found = found.str.replace_all(bare, '${1}"${2}"${3}')
-        nulls = bool(found.str.contains(_NOTHING).any())
-        if nulls:
-            found = found.str.replace_all(_NULLS, f'${{1}}"{_NULL}"${{2}}')
+        nulls = False
+        for bare in (":null", ": null"):
+            # Within a text the added quotes spoil the line, and the patient reader gets it as it was.
+            if found.str.contains(bare, literal=True).any():
+                found, nulls = found.str.replace_all(bare, f':"{_NULL}"', literal=True), True
         return (found if len(rows) == len(texts) else texts.scatter(rows, found)), nulls
 
     def _parsed(self, data: bytes, lines: pl.Series, nested: bool) -> tuple[pl.DataFrame, pl.Series]:
