@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections import defaultdict
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from aml.store.database import Database, open_database
 from aml.store.queries import list_alerts
 from tests.store_factory import change, finding, put, scoring
 
+COPIES = count()
 WHO, RULES, POINTS = st.sampled_from(["C1", "C2"]), st.sampled_from(["rule-a", "rule-b"]), st.sampled_from([10, 40, 80])
 ACTS = st.one_of(
     st.tuples(st.just("put"), WHO, RULES, st.integers(0, 1), POINTS, st.booleans()),
@@ -111,9 +112,7 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def copied(empty: Path, name: str) -> Database:
-    path = empty.with_name(f"{name}.db")
-    for suffix in ("-wal", "-shm"):
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    path = empty.with_name(f"{name}-{next(COPIES)}.db")  # a new file each time: an earlier one may still be open
     shutil.copy(empty, path)
     return open_database(f"sqlite:///{path}")
 
