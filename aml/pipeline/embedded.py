@@ -24,7 +24,7 @@ from aml.pipeline.letters import Letters
 from aml.pipeline.ordering import OutOfOrder
 from aml.pipeline.scores import write_scores
 from aml.pipeline.summary import RunSettings, RunSummary, Tally, late_messages, warning_messages
-from aml.pipeline.threads import Ahead
+from aml.pipeline.threads import Ahead, hasty_threads
 from aml.settings import load_settings
 from aml.store import queries
 from aml.store.database import Database, open_database
@@ -57,8 +57,7 @@ def run_feeds(settings: RunSettings, progress: Progress | None = None) -> RunSum
     parties = None if settings.parties is None else read_parties(settings.parties, tenant, currency)
     database = open_database(settings.db)
     try:
-        with database.lock_run():
-            folder = folder_of(database, load_settings().state)
+        with database.lock_run(), folder_of(database, load_settings().state) as folder, hasty_threads():
             keeper = Keeper(database, folder)
             keeper.open()
             keeper.check(judgement, settings.lateness)

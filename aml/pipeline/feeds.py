@@ -80,8 +80,11 @@ class Feeds:
         self._feeds = [_look(path, terms) for path in terms.feeds]
         self._done = [0] * len(self._feeds)
         self._noted = Noted()
-        begun = {number: self._begin(number) for number in range(len(self._feeds))}
-        self._begun = {n: held for n, held in begun.items() if n < MOST_BEGUN or terms.feeds[n] == STDIN}
+        self._begun: dict[int, tuple[Chunk | None, Iterator[Chunk]]] = {}
+        for number, path in enumerate(terms.feeds):
+            begun = self._begin(number)
+            if number < MOST_BEGUN or path == STDIN:
+                self._begun[number] = begun
 
     @property
     def as_arrived(self) -> bool:

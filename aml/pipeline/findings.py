@@ -50,6 +50,7 @@ class Assembly:
         self.compiled = compiled
         self.scoring = scoring
         self._kinds = compiled.program.detectors["kind"]
+        self._in_force: dict[tuple[str, int], dict[str, Value]] = {}
 
     def subject(self, texts: pl.DataFrame, holder: int) -> Subject:
         """The subject that a holder number stands for."""
@@ -88,8 +89,13 @@ class Assembly:
         return {name: plain(name, float(value)) for name, value in zip(names, hit.facts, strict=False)}
 
     def _parameters(self, rule: RuleFile, segment: int) -> dict[str, Value]:
-        name = SEGMENTS[segment] if segment < len(SEGMENTS) else SEGMENTS[0]
-        return {"segment": name} | {held.name: self._value(held, name) for held in rule.parameters.values()}
+        """The parameters in force for a segment; many findings share them."""
+        held = self._in_force.get((rule.id, segment))
+        if held is None:
+            name = SEGMENTS[segment] if segment < len(SEGMENTS) else SEGMENTS[0]
+            held = {"segment": name, **{one.name: self._value(one, name) for one in rule.parameters.values()}}
+            self._in_force[rule.id, segment] = held
+        return held
 
     def _value(self, parameter: Parameter, segment: str) -> Value:
         """A parameter in force: money and multiples of T in major units."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -19,14 +20,22 @@ OWNER: Final = "owner.json"
 PATTERNS: Final = ("snapshot-*", "segment-*", "older-*", "*.part")
 
 
-def folder_of(database: Database, state: Path | None, environment: Mapping[str, str] | None = None) -> Path:
-    """Where a database's state lies: beside an SQLite file; of a server's, under `state` (AML_STATE) by its id."""
+@contextmanager
+def folder_of(
+    database: Database, state: Path | None, environment: Mapping[str, str] | None = None
+) -> Iterator[Path]:
+    """Where a database's state lies: beside an SQLite file; of a server's, under `state` (AML_STATE) by its id.
+
+    That of a database in memory ends with it.
+    """
     file = sqlite_file(database.url)
     if file is not None:
-        return file.with_name(file.name + ".state")
-    if database.engine.dialect.name == "sqlite":
-        return Path(tempfile.mkdtemp(prefix="aml-state-"))  # a database in memory: nothing to come back to
-    return (state or _home(os.environ if environment is None else environment)) / database.database_id
+        yield file.with_name(file.name + ".state")
+    elif database.engine.dialect.name == "sqlite":
+        with tempfile.TemporaryDirectory(prefix="aml-state-") as folder:
+            yield Path(folder)
+    else:
+        yield (state or _home(os.environ if environment is None else environment)) / database.database_id
 
 
 def _home(environment: Mapping[str, str]) -> Path:

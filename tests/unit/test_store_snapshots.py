@@ -124,18 +124,23 @@ def test_a_damaged_owner_is_said(folder):
     assert "owner.json: is damaged" in refused(folder)
 
 
+def where(database, state, environment=None):
+    with folder_of(database, state, environment) as folder:
+        return folder
+
+
 def test_where_the_state_lies(tmp_path, database):
     if database.engine.dialect.name == "sqlite":
-        assert folder_of(database, tmp_path) == tmp_path / "aml.db.state"
+        assert where(database, tmp_path) == tmp_path / "aml.db.state"
         return
-    assert folder_of(database, tmp_path) == tmp_path / database.database_id
-    assert folder_of(database, None, {"XDG_STATE_HOME": str(tmp_path)}) == tmp_path / "aml" / database.database_id
-    assert folder_of(database, None, {}).parts[-4:-1] == (".local", "state", "aml")
+    assert where(database, tmp_path) == tmp_path / database.database_id
+    assert where(database, None, {"XDG_STATE_HOME": str(tmp_path)}) == tmp_path / "aml" / database.database_id
+    assert where(database, None, {}).parts[-4:-1] == (".local", "state", "aml")
 
 
-def test_a_database_in_memory_has_a_folder_of_its_own():
+def test_the_state_of_a_database_in_memory_ends_with_it():
     database = open_database("sqlite://")
-    folder = folder_of(database, None)
-    assert folder.is_dir()
-    folder.rmdir()
+    with folder_of(database, None) as folder:
+        assert folder.is_dir()
+    assert not folder.exists()
     database.close()
