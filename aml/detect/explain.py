@@ -72,8 +72,10 @@ def _model_differences(text: str, finding: Finding, scoring: ScoringConfig) -> I
     points = int(model_points(tail, scoring))
     if points != finding.points:
         yield f"a tail of {tail} is {points} points, not {finding.points}"
-    if (tail <= scoring.opening_quantile) != finding.opens:
-        yield f"a tail of {tail} {'opens' if tail <= scoring.opening_quantile else 'does not open'} an alert"
+    known = finding.measured.get("known_days")
+    opens = scoring.model_opens(tail, known if isinstance(known, int) else 0)
+    if opens != finding.opens:
+        yield f"a tail of {tail}, of a holder known for {known} days, {'opens' if opens else 'does not open'} an alert"
 
 
 def _other_parameters(rule: RuleFile, finding: Finding) -> Iterator[str]:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from aml.detect.rulefile import SEGMENTS
 from aml.domain.finding import Family, Finding, FindingChange, Severity, Subject, SubjectKind, Value, finding_id
 from aml.engine.arrays import Transactions
-from aml.engine.engine import LegRows
+from aml.engine.engine import Engine, LegRows
 from aml.engine.layout import DAY, NONE
 from aml.learn.features import DEBIT, NAMES, Legs
 from aml.learn.infer import Models
@@ -51,6 +51,7 @@ class Strange(NamedTuple):
     instrument: int
     sender: int
     receiver: int
+    known: int  # days since its holder's first leg
 
     @property
     def transaction(self) -> int:
@@ -64,14 +65,36 @@ class LegFacts:
     Made while the engine stands still: of movements that were there before, it alone knows.
     """
 
-    def __init__(self, first: int, columns: Columns, rows: LegRows, transactions: Transactions) -> None:
-        """`columns`: of the movements that the batch brought, from number `first` on; `rows`: of the legs it ran."""
+    def __init__(
+        self, first: int, columns: Columns, rows: LegRows, transactions: Transactions, first_seen: I64
+    ) -> None:
+        """`columns`: of the movements that the batch brought, from number `first` on; `rows`: of the legs it ran;
+        `first_seen`: time of each holder's first leg (UTC µs)."""
         self._first, self._columns, self._rows = first, columns, rows
         self._older = np.flatnonzero(self._rows.tx < self._first)
         numbers = self._rows.tx[self._older]
         held = transactions.rows
         places = transactions.places(numbers) if numbers.size else np.empty(0, np.int32)
         self._held = {name: held[name][places] for name in _FACTS}
+        # The engine's own array will have moved on when it is asked.
+        self._known = (self._column("t") - first_seen[self._column("holder")]) // DAY
+
+    def _column(self, name: str) -> I64:
+        """`t` or `holder` of every row."""
+        rows, values = self._rows, np.empty(self._rows.tx.size, np.int64)
+        new = np.flatnonzero(rows.tx >= self._first)
+        places = ((new, self._columns, rows.tx[new] - self._first), (self._older, self._held, slice(None)))
+        for at, held, place in places:
+            if name == "t":
+                values[at] = held["t"][place]
+            else:
+                debit, credit = held["debit_holder"][place], held["credit_holder"][place]
+                values[at] = np.where(rows.side[at] == DEBIT, debit, credit)
+        return values
+
+    def known(self, place: int) -> int:
+        """Whole days from its holder's first leg to the leg in a row."""
+        return int(self._known[place])
 
     def of(self, place: int) -> tuple[int, int, int, int, int]:
         """Holder, t, hi, lo and value of the leg in a row."""
@@ -131,7 +154,7 @@ class ModelFindings:
                 Strange(
                     int(some.tx[k]) * SIDES + int(some.side[k]), *facts.of(place), int(loudest[k]),
                     float(surprise[place]), each[k], legs.x[k].astype(np.float64), int(legs.instrument[k]),
-                    int(some.sender[k]), int(some.receiver[k]),
+                    int(some.sender[k]), int(some.receiver[k]), facts.known(place),
                 )
             )  # fmt: skip
 
@@ -182,8 +205,8 @@ class ModelFindings:
         self, key: Key, subject: Subject, legs: list[Strange], named: Named, detection: Detection
     ) -> Change:
         legs.sort(key=lambda one: (one.t, one.hi, one.lo, one.leg))
-        strongest = max(legs, key=lambda one: self._points(one))
         opening = [one for one in legs if self._opens(one)]
+        strongest = max(opening or legs, key=lambda one: self._points(one))
         spec = self._models.bundles[key[0]].spec
         ordered = list(dict.fromkeys(one.transaction for one in legs))
         made = Finding(
@@ -203,7 +226,7 @@ class ModelFindings:
         return int(model_points(math.exp(-one.surprise), self._scoring))
 
     def _opens(self, one: Strange) -> bool:
-        return math.exp(-one.surprise) <= self._scoring.opening_quantile
+        return self._scoring.model_opens(math.exp(-one.surprise), one.known)
 
     def _measured(self, one: Strange) -> dict[str, Value]:
         """How rare the leg is by the blend and by each model (one in so many training legs), and its features."""
@@ -212,7 +235,8 @@ class ModelFindings:
             for bundle, surprise in zip(self._models.bundles, one.each, strict=True)
         }
         features = {name: round(float(value), 4) + 0.0 for name, value in zip(NAMES, one.x, strict=True)}  # no -0.0
-        return {"one_in": round(math.exp(one.surprise)), "tail": math.exp(-one.surprise), **models, **features}
+        rare = {"one_in": round(math.exp(one.surprise)), "tail": math.exp(-one.surprise), "known_days": one.known}
+        return {**rare, **models, **features}
 
     def _parameters(self, model: int, one: Strange) -> dict[str, Value]:
         own = one.sender if one.leg % SIDES == DEBIT else one.receiver
@@ -255,6 +279,18 @@ class ModelFindings:
 
     def _note_strangers(self, ours: npt.NDArray[np.bool_]) -> None:
         self._strangers = {key for key in self._by_key if not ours[key[1]]}
+
+
+def first_seen(engine: Engine) -> I64:
+    """Time of each holder's first leg that stands (UTC µs), in the shard that it belongs to."""
+    if len(engine.shards) == 1:
+        seen: I64 = engine.shards[0].ledger.holders["first_t"]
+        return seen
+    seen = np.zeros(engine.shard_of.size, np.int64)
+    for shard in engine.shards:
+        mine = np.flatnonzero(engine.shard_of == shard.number)
+        seen[mine] = shard.ledger.holders["first_t"][mine]
+    return seen
 
 
 def _sha256(text: str) -> str:

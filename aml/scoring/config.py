@@ -50,6 +50,7 @@ class ScoringConfig:
     model_cap_percent: int
     opening_quantile: float
     supporting_quantile: float
+    opening_known_days: int
     model_weights: Mapping[str, int]
     default_queue: str
     routes: tuple[Route, ...]
@@ -64,6 +65,11 @@ class ScoringConfig:
     def points_of(self, severity: Severity, steps: int) -> int:
         """Points of a finding of this severity at `steps` steps (1 or more)."""
         return self.severity_points[severity] * steps
+
+    def model_opens(self, tail: float, known_days: int) -> bool:
+        """Whether a leg opens an alert on the models' word alone: a share `tail` of the training legs is as strange,
+        and its holder has been known for so many days. Of one just met everything is new and nothing usual."""
+        return tail <= self.opening_quantile and known_days >= self.opening_known_days
 
     def link(self, points: float) -> float:
         """Points as a score 0..1, unrounded, strictly rising: points / (points + half)."""
@@ -119,6 +125,7 @@ class _Reader:
             model_cap_percent=self._int(self._section("model"), "cap_percent", "model"),
             opening_quantile=self._quantile("opening_quantile"),
             supporting_quantile=self._quantile("supporting_quantile"),
+            opening_known_days=self._int(self._section("model"), "opening_known_days", "model", least=0),
             model_weights=self._weights(),
             default_queue=self._text(self._section("queues"), "default", "queues"),
             routes=self._routes(),
@@ -136,7 +143,7 @@ class _Reader:
             "bands": {b.value for b in Band},
             "link": {"half"},
             "family": {"others_divisor"},
-            "model": {"cap_percent", "opening_quantile", "supporting_quantile", "weights"},
+            "model": {"cap_percent", "opening_quantile", "supporting_quantile", "opening_known_days", "weights"},
             "queues": {"default", "routes"},
         }
         for section, keys in known.items():
