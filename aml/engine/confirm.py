@@ -8,7 +8,7 @@ import numpy as np
 
 from aml.engine import aggregate, fans, flow, scatter, sweep
 from aml.engine.condition import EQ, holds, steps_of
-from aml.engine.facts import WIDTH
+from aml.engine.facts import FACTS, WIDTH
 from aml.engine.layout import DAY, T_CASH, T_EXIT, T_NEW
 from aml.engine.tables import kernel
 from aml.engine.trails import bits
@@ -17,6 +17,10 @@ from aml.engine.walk import segment_at
 # kinds of detector, as kernels know them
 UNITS, UNIT, LEGS, CONDUCTED, SEQUENCE, FAN_IN, FAN_OUT, IN_OUT, SCATTER, CHAIN, CYCLE, BACK, WOKEN, MATCH = range(14)
 M5, MARKERS, BATCH_SHARE = 12, 15, 3
+FACT_COUNTS = tuple(len(FACTS[name]) for name in (
+    "aggregate.units", "aggregate.unit", "aggregate.legs", "aggregate.conducted", "sequence", "fan.in", "fan.out",
+    "fan.in_out", "fan.scatter_gather", "path.chain", "path.round_trip", "path.there_and_back", "baseline", "match",
+))  # fmt: skip
 HITS, EVIDENCE, NEXT, SERIAL, TRIED = 0, 1, 2, 3, 8  # counters; from TRIED on: candidates per detector
 
 
@@ -109,7 +113,7 @@ def record(tx: Any, det: Any, k: int, subject: int, owner: int, x: int, at: int,
     hits.detector[n], hits.subject[n], hits.owner[n], hits.tx[n], hits.at[n] = k, subject, owner, x, at
     hits.segment[n], hits.opens[n], hits.steps[n] = segment, opens, steps_of(det, work.f)
     for e in range(WIDTH):
-        hits.facts[n, e] = work.f[e]
+        hits.facts[n, e] = work.f[e] if e < FACT_COUNTS[det.kind] else 0.0
     hits.first[n] = end
     for e in range(ev):
         y = work.ev[e]

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from aml.engine.ahead import AHEAD, read_ahead
 from aml.engine.features import leg_features, refill
 from aml.engine.layout import (
     BUSINESS,
@@ -353,6 +354,8 @@ def run_batch(led: Any, tx: Any, party: Any, knobs: Any, filters: np.ndarray, en
               size: np.ndarray, out: Any, rows: np.ndarray, work: Any) -> None:
     """Rewind and run forward every touched holder (see `ledger.plan` for the arrays)."""
     for i in range(entries.touched.size):
+        if i % AHEAD == 0:
+            work.pushed[0] = read_ahead(led, tx, entries, i)
         h = entries.touched[i]
         at = rewind[i]
         undo(led, h, at)

@@ -1,0 +1,36 @@
+"""Reading ahead: what the next holders need is asked of memory all at once, so that the waits overlap."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+
+from aml.engine.ledger import CREDIT_SIDE
+from aml.engine.tables import kernel, mix, pair_key
+
+AHEAD: Final = 16  # holders
+
+
+@kernel
+def read_ahead(led: Any, tx: Any, entries: Any, first: int) -> int:
+    """Touch what running the holders from touched[first] on will read; the sum has no meaning but that it is read."""
+    last = min(first + AHEAD, entries.touched.size)
+    total = 0
+    for i in range(first, last):
+        total += led.holders[entries.touched[i]].n
+    for j in range(entries.offsets[first], entries.offsets[last]):
+        row = tx[entries.tx[j]]
+        total += row.t + row.debit_tag + row.debit_at
+    mask = np.uint64(led.pairs.size - 1)
+    for i in range(first, last):
+        h = entries.touched[i]
+        end = led.holders[h].start + led.holders[h].n
+        if led.holders[h].n > 0:
+            total += led.legs[end - 1].t + led.legs[end - 1].counts[0]
+        for j in range(entries.offsets[i], entries.offsets[i + 1]):
+            row = tx[entries.tx[j]]
+            cp = row.debit_holder if entries.side[j] == CREDIT_SIDE else row.credit_holder
+            if cp >= 0:
+                total += led.pairs[np.int64(mix(pair_key(h, cp)) & mask)].n[0]
+    return total
