@@ -79,4 +79,4 @@ def asked(db: str, query: str) -> list[tuple[Any, ...]]:
 def archived(db: str) -> pl.DataFrame:
     """All that the archive of an SQLite database holds, in order."""
     folder = Path(db.removeprefix("sqlite:///") + ".state")
-    return pl.concat([pl.read_parquet(path) for path in sorted(folder.glob("segment-*.parquet"))])
+    return pl.concat([pl.read_parquet(path) for path in sorted(folder.glob("segment-*.parquet"))], how="diagonal")

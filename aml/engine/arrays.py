@@ -133,8 +133,8 @@ class Transactions:
         return moved
 
     def state(self) -> dict[str, np.ndarray]:
-        """Rows and numbers, as copies."""
-        return {"rows": self.rows[: self.n].copy(), "old": self._old.copy(), "count": np.array([self.count], np.int64)}
+        """Rows and numbers; the rows are lent, and change with the next batch."""
+        return {"rows": self.rows[: self.n], "old": self._old.copy(), "count": np.array([self.count], np.int64)}
 
     @classmethod
     def from_state(cls, state: Mapping[str, np.ndarray]) -> Transactions:

@@ -390,11 +390,18 @@ class Registry:
 
     def forget(self, which: npt.NDArray[np.bool_]) -> None:
         """Drop the records of the mask; the others keep their order and get new numbers."""
-        keep = ~which
-        state = self.state()
-        state["records"] = state["records"][keep]
-        state["family_hi"], state["family_lo"] = state["family_hi"][keep], state["family_lo"][keep]
-        self._load(state)
+        kept = np.flatnonzero(~which)
+        targets = int(self._meter[TARGETS])
+        self._load(
+            {
+                "records": self._records[kept],
+                "family_hi": self._family[0][kept],
+                "family_lo": self._family[1][kept],
+                "target_hi": self._target[0][:targets].copy(),
+                "target_lo": self._target[1][:targets].copy(),
+                "meter": self._meter,
+            }
+        )
 
     def state(self) -> dict[str, np.ndarray]:
         """Records, keys and tallies, as copies; tables and chains are made again from them."""

@@ -23,12 +23,12 @@ LAYOUTS: Final = {
 
 
 def snapshot(engine: Engine) -> dict[str, np.ndarray]:
-    """All that the engine remembers; records as their bytes."""
+    """All that the engine remembers, records as their bytes; what is large is lent, and changes with the next batch."""
     use = engine.book_use
     state = {
         "format": np.array([FORMAT, len(engine.shards)], np.int64), "shard_of": engine.shard_of.copy(),
-        "tally": engine.tally.copy(), "use": use.copy(), "trails": engine.books.trails[: use[0]].copy(),
-        "payers": engine.books.payers[: use[1]].copy(),
+        "tally": engine.tally.copy(), "use": use.copy(), "trails": engine.books.trails[: use[0]],
+        "payers": engine.books.payers[: use[1]],
     }  # fmt: skip
     state |= {f"transactions.{name}": held for name, held in engine.transactions.state().items()}
     state |= {f"hits.{name}": held for name, held in engine.hits.state().items()}
@@ -40,8 +40,8 @@ def snapshot(engine: Engine) -> dict[str, np.ndarray]:
 def _shard(s: Shard) -> dict[str, np.ndarray]:
     led = s.ledger
     return {
-        "legs": led.legs[: int(led.meter[USED_SLOTS])].copy(), "holders": led.holders.copy(),
-        "pairs": led.pairs.copy(), "fits": led.fits.copy(), "meter": led.meter.copy(),
+        "legs": led.legs[: int(led.meter[USED_SLOTS])], "holders": led.holders, "pairs": led.pairs, "fits": led.fits,
+        "meter": led.meter.copy(),
         "base": led.base[: int(led.meter[USED_BASE])].ravel(), "longest": np.array([s.longest], np.int64),
     }  # fmt: skip
 

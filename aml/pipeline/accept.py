@@ -247,12 +247,11 @@ class Acceptor:
             return
         old = self.registry.older_than(self.progress.marks, HORIZON * self.lateness)
         if old.any():
-            rows = self.registry.records[old]
-            void = (rows["flags"] & Flag.VOID) != 0
-            self.older.add(
-                identity((rows["key_hi"], rows["key_lo"]), rows["revision"], void),
-                (rows["content_hi"], rows["content_lo"]),
-            )
+            records = self.registry.records
+            hi, lo, revision = (records[name][old] for name in ("key_hi", "key_lo", "revision"))
+            void = (records["flags"][old] & Flag.VOID) != 0
+            content = records["content_hi"][old], records["content_lo"][old]
+            self.older.add(identity((hi, lo), revision, void), content)
             self.registry.forget(old)
 
     def state(self) -> dict[str, np.ndarray]:

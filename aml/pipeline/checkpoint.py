@@ -20,6 +20,7 @@ from sqlalchemy import Connection
 
 from aml.domain.errors import AmlError
 from aml.domain.finding import FindingChange
+from aml.engine.snapshot import FORMAT
 from aml.pipeline.evidence import evidence_of
 from aml.pipeline.host import Host, Terms
 from aml.pipeline.inforce import Judgement
@@ -93,7 +94,7 @@ class Keeper:
         body, state = self.last.body, self._state()
         self._marks = body["progress_sha256"]
         changed = _changed(body, terms.judgement)
-        if "rules" in changed or "models" in changed:
+        if {"engine", "rules", "models"} & set(changed):
             host.rejudge(state, body["older"], body["records"])
         else:
             host.restore(state, body["older"], body["records"])
@@ -121,34 +122,34 @@ class Keeper:
         if self.last is not None and not (added or host.news or anew) and _marks(host) == self._marks:
             with self._database.begin() as uow:
                 return self._finish(uow, work)
-        with writing_state(self._folder):
-            host.detection.acceptor.checkpoint()
-        older = host.older
-        # The state is a copy, so that it can be written while the findings are made.
+        host.at_rest()
+        # Nothing moves any more, so the state is written while findings are made of it. The database is locked only
+        # when all files are there: people who close alerts meanwhile do not wait for the disk.
         with ThreadPoolExecutor(1) as writer:
-            snapshot = writer.submit(self._snapshot, work.run_id, host.state())
+            writing = writer.submit(self._snapshot, host, work.run_id)
             changes = host.changes()
             evidence = evidence_of(changes, host.archive)
-            files, retired = self._files([*added, snapshot.result()], older)
+            files, retired = self._files([*added, writing.result()], host.older)
         with self._database.begin() as uow:
-            told = [change.change for change in changes]
-            if anew:
-                told += _withdrawn(uow.connection, told)
-            applied = uow.findings.apply(told)
+            self._found(uow, host, [change.change for change in changes], anew=anew)
             uow.findings.add_evidence(evidence)
-            scoring = host.terms.judgement.scoring
-            if anew:
-                uow.alerts.recompute_all(scoring)
-            else:
-                uow.alerts.recompute(applied.subjects, scoring)
-            uow.runs.checkpoint(
-                work.run_id, added=files, retired=retired, progressed=_progress(host), body=_body(host)
-            )
+            uow.runs.checkpoint(work.run_id, added=files, retired=retired, progressed=_progress(host), body=_body(host))
             self._count(uow, host)
             counts = self._finish(uow, work)
         self._stand(files, retired)
         self._marks = _marks(host)
         return counts
+
+    def _found(self, uow: UnitOfWork, host: Host, told: list[FindingChange], *, anew: bool) -> None:
+        """Store what was found, and make the alerts what it says."""
+        scoring = host.terms.judgement.scoring
+        if anew:
+            told = told + _withdrawn(uow.connection, told)
+        applied = uow.findings.apply(told)
+        if anew:
+            uow.alerts.recompute_all(scoring)
+        else:
+            uow.alerts.recompute(applied.subjects, scoring)
 
     def _finish(self, uow: UnitOfWork, work: Work) -> queries.Counts:
         uow.dead_letters.add(work.letters)
@@ -160,11 +161,13 @@ class Keeper:
             uow.runs.end(work.run_id, work.ends, counts)
         return held
 
-    def _snapshot(self, run_id: int, state: Mapping[str, Any]) -> StateFile:
+    def _snapshot(self, host: Host, run_id: int) -> StateFile:
+        """Write the state, what leaves memory for good included."""
         self._written += 1
         path = self._folder / f"snapshot-{run_id:08d}-{self._written:04d}.aml"
         with writing_state(self._folder):
-            return snapshots.write_snapshot(path, self._database.database_id, state)
+            host.detection.acceptor.checkpoint()
+            return snapshots.write_snapshot(path, self._database.database_id, host.state())
 
     def _files(self, written: list[StateFile], older: list[str]) -> tuple[list[StateFile], list[str]]:
         """The files that stand from now on and were not named yet, and those that stand no longer."""
@@ -209,6 +212,7 @@ def _changed(body: Mapping[str, Any], judgement: Judgement) -> list[str]:
 
 def _in_force(judgement: Judgement) -> dict[str, str]:
     return {
+        "engine": str(FORMAT),
         "rules": judgement.rules_sha256,
         "models": judgement.models_sha256,
         "scoring": judgement.scoring.sha256,

@@ -182,7 +182,10 @@ class Detection:
         return (names.hi[: len(names)] % np.uint64(self._shards)).astype(np.int32)
 
     def state(self) -> dict[str, np.ndarray]:
-        """Everything but the records and the files of old identities, as flat named arrays for a snapshot."""
+        """Everything but the records and the files of old identities, as flat named arrays for a snapshot.
+
+        What is large is lent: it changes with the next batch.
+        """
         self.rows_of(np.empty(0, np.int32))
         return {
             "rows": self.rows,

@@ -31,7 +31,7 @@ from aml.pipeline.lineage import columns_of, with_lineage
 from aml.pipeline.scored import ScoreBook
 from aml.pipeline.scores import RunRows, all_findings
 from aml.pipeline.standing import Standing
-from aml.pipeline.strange import LegFacts, ModelFindings
+from aml.pipeline.strange import LegFacts, ModelFindings, first_seen
 from aml.pipeline.threads import Behind
 from aml.store.archive import Archive
 from aml.store.files import writing_state
@@ -105,7 +105,10 @@ class Host:
         self.changed |= step.applied.findings
         self.rows.take(step.arrivals)
         arrivals, rows = step.arrivals, step.applied.rows
-        facts = LegFacts(arrivals.first_transaction, arrivals.columns, rows, self.detection.engine.transactions)
+        engine = self.detection.engine
+        facts = LegFacts(
+            arrivals.first_transaction, arrivals.columns, rows, engine.transactions, first_seen(engine)
+        )  # fmt: skip
         self._behind.submit(partial(self._follow, step, facts))
         return arrivals
 
@@ -114,6 +117,11 @@ class Host:
         self._behind.drain()
         with writing_state(self.terms.folder):
             self.archive.flush()
+
+    def at_rest(self) -> None:
+        """Join what was put off, so that two threads may read the state at once; the host is settled."""
+        self.detection.rows_of(np.empty(0, np.int32))
+        _ = self.detection.acceptor.holders.texts.frame
 
     @property
     def news(self) -> bool:
@@ -198,7 +206,8 @@ class Host:
             enter = first + np.flatnonzero(self.standing.stands[first:last]).astype(np.int32)
             rows = self.detection.replay(columns, enter).rows
             if self.book is not None and self.strange is not None:
-                facts = LegFacts(first, columns, rows, self.detection.engine.transactions)
+                engine = self.detection.engine
+                facts = LegFacts(first, columns, rows, engine.transactions, first_seen(engine))
                 surprise = self.book.take(rows, self.book.instruments.append(columns["instrument"]))
                 self.strange.take(nobody, rows, surprise, facts, self.book.instruments)
             first = last

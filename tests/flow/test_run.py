@@ -325,6 +325,36 @@ def test_two_institutions_do_not_meet(world, bank, tmp_path):
     assert told["main"] == told["other"] > 0
 
 
+AMLWORLD = """Timestamp,From Bank,Account,To Bank,Account,Amount Received,Receiving Currency,Amount Paid,\
+Payment Currency,Payment Format,Is Laundering
+2022/09/01 00:20,010,8000EBD30,010,8000EBD30,3697.34,US Dollar,3697.34,US Dollar,Reinvestment,0
+2022/09/01 00:20,03208,8000F4580,001,8000F5340,0.01,US Dollar,0.01,US Dollar,Cheque,0
+2022/09/01 00:20,03208,8000F4580,001,8000F5340,0.01,US Dollar,0.01,US Dollar,Cheque,0
+2022/09/01 00:00,012,8000F6C40,012,8000F7040,100.00,Euro,100.00,Euro,Wire,1
+"""
+AMLSIM = """tran_id,orig_acct,bene_acct,tx_type,base_amt,tran_timestamp,is_sar,alert_id
+1,100,200,TRANSFER,250.50,2017-01-01T00:00:00Z,False,-1
+2,200,300,TRANSFER,240.00,2017-01-01T00:00:00Z,True,7
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "institution", "records", "own"), [(AMLWORLD, "amlworld", 4, 1), (AMLSIM, "amlsim", 2, 0)]
+)
+def test_public_sets_are_read_as_they_are(tmp_path, text, institution, records, own):
+    """Their name is the institution, their rates ship; read again, all of it is known."""
+    path = tmp_path / "set.csv"
+    path.write_text(text)
+    told = run(url(tmp_path), path)
+    assert (told.read, told.scored, told.own_account, told.rejected) == (records, records, own, {})
+    kept = archived(url(tmp_path))
+    assert set(kept["institution"]) == {institution}
+    assert kept["transaction_id"].n_unique() == records
+    assert run(url(tmp_path), path).duplicates == records
+    assert run(url(tmp_path, "own.db"), path, institution="mine").scored == records
+    assert set(archived(url(tmp_path, "own.db"))["institution"]) == {"mine"}
+
+
 def test_an_empty_feed_is_no_error(tmp_path):
     path = tmp_path / "empty.ndjson"
     path.touch()

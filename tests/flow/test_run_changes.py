@@ -100,6 +100,15 @@ def test_changed_models_score_anew(world, tmp_path, content):
     assert any(m.startswith("models and scoring changed since the last run") for m in told.messages)
 
 
+def test_a_changed_engine_judges_anew(world, tmp_path, content, monkeypatch):
+    """A version whose engine remembers otherwise cannot read the old snapshot: it needs the archive alone."""
+    before, after, told, _ = changed_in_between(
+        world, tmp_path, lambda: monkeypatch.setattr("aml.pipeline.checkpoint.FORMAT", 99)
+    )
+    assert before == after
+    assert f"engine changed since the last run: its {told.read:,} records were judged again" in told.messages
+
+
 def test_models_that_come_later_find_what_was_there(world, tmp_path, monkeypatch, content):
     """A run without any model, then one with those that ship."""
     (content.parent / "models").mkdir()

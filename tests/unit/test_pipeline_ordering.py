@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import sys
 import threading
 import time
 
@@ -11,7 +12,7 @@ import polars as pl
 import pytest
 
 from aml.pipeline.ordering import OutOfOrder, by_time, in_order, merged, sorted_whole
-from aml.pipeline.threads import Ahead, Behind
+from aml.pipeline.threads import Ahead, Behind, hasty_threads
 
 
 def frame(times, first=0):
@@ -174,3 +175,10 @@ def test_what_a_job_raises_is_raised_and_ends_the_work():
     with pytest.raises(ValueError, match="there"):
         work()
     assert done == []
+
+
+def test_threads_are_hasty_only_for_as_long_as_a_run_goes_on():
+    usual = sys.getswitchinterval()
+    with hasty_threads():
+        assert sys.getswitchinterval() == pytest.approx(usual / 10)
+    assert sys.getswitchinterval() == usual

@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 
 from aml.domain.errors import AmlError
+from aml.domain.transaction import CANONICAL
 from aml.store import archive
 from aml.store.archive import Archive
 from aml.store.files import sha256_of
@@ -54,6 +55,21 @@ def test_nothing_held_writes_nothing(tmp_path):
     kept.append(records(0, 0))
     kept.flush()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_empty_columns_are_left_out_and_come_back_where_a_record_has_them(tmp_path):
+    kept = Archive(tmp_path)
+    odd = pl.lit(None, pl.Int8).alias("odd")
+    for first, number, purpose in ((0, 2, None), (2, 1, None), (3, 1, "rent")):
+        kept.append(records(first, number).with_columns(pl.lit(purpose, pl.String).alias("purpose"), odd))
+        if first:
+            kept.flush()
+    assert taken(kept, [0]).columns == ["transaction_id", "amount"]
+    assert taken(kept, [3, 0])["purpose"].to_list() == ["rent", None]
+    (first, one), (second, two) = kept.segments()
+    assert (first, second) == (0, 3)
+    assert one.schema.items() >= CANONICAL.items() - {("transaction_id", pl.String()), ("amount", pl.Int64())}
+    assert [one["purpose"].to_list(), two["purpose"].to_list()] == [[None] * 3, ["rent"]]
 
 
 def test_a_scan_gives_the_segments_from_a_row_on(tmp_path):
