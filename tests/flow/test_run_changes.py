@@ -94,7 +94,7 @@ def test_a_changed_scoring_scores_anew(world, tmp_path, content):
 
 def test_changed_models_score_anew(world, tmp_path, content):
     def change():
-        edit(content / "scoring.toml", r"peer-tails( *)= 1", r"peer-tails\1= 3")
+        edit(content / "scoring.toml", r"peer-tails( *)= 3", r"peer-tails\1= 1")
 
     _, _, told, _ = changed_in_between(world, tmp_path, change)
     assert any(m.startswith("models and scoring changed since the last run") for m in told.messages)
