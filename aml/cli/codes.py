@@ -2,7 +2,7 @@
 
 0    done
 1    done, but a check that was asked for failed: --rejects-over, rules check
-2    the command line is wrong, or names an alert or a record that is not there
+2    the command line is wrong, does not fit the database, or names what is not there: an alert, a rule, a profile
 3    an input cannot be read: feed, parties, rates, mapping, truth, rule, model or profile file
 4    the database or its state folder cannot be opened, read or written
 70   a defect of aml itself; the traceback above says where

@@ -11,7 +11,7 @@ from aml import content
 from aml.detect.profile import Profile, load_profile
 from aml.detect.reader import read_rule
 from aml.detect.rulefile import RuleFile
-from aml.domain.errors import AmlError
+from aml.domain.errors import USAGE, AmlError
 
 NO_RULES = ("scoring.toml", "typologies.toml")
 
@@ -74,7 +74,7 @@ def load_rule(rule_id: str, profile: str) -> RuleFile:
     load_profile(profile)
     rules = {rule.id: rule for rule in read_rules()}
     if rule_id not in rules:
-        raise AmlError(f"rule {rule_id!r} does not exist: give one of {', '.join(rules)}")
+        raise AmlError(f"rule {rule_id!r} does not exist: give one of {', '.join(rules)}", USAGE)
     return rules[rule_id]
 
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import polars as pl
 
 from aml import content
-from aml.domain.errors import AmlError
+from aml.domain.errors import USAGE, AmlError
 from aml.domain.money import decimals
 
 I32 = npt.NDArray[np.int32]
@@ -114,7 +114,7 @@ def load_profile(name: str) -> Profile:
     path = places / f"{name}.toml"
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in places.glob("*.toml")))
-        raise AmlError(f"profile {name!r} does not exist: give one of {known}")
+        raise AmlError(f"profile {name!r} does not exist: give one of {known}", USAGE)
     return read_profile(path.read_text(encoding="utf-8"), path)
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-# How the command line ends for it (all codes: aml/cli/codes.py). What was asked for does not exist:
-UNKNOWN: Final = 2
+# How the command line ends for it (all codes: aml/cli/codes.py). It is wrong, or names what is not there:
+USAGE: Final = 2
 # An input that cannot be read.
 UNREADABLE: Final = 3
 # The database or its state folder.

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from aml.domain.errors import AmlError
+from aml.domain.errors import USAGE, AmlError
 from aml.domain.finding import FindingChange
 from aml.engine.snapshot import FORMAT
 from aml.pipeline.evidence import evidence_of
@@ -75,11 +75,11 @@ class Keeper:
         body, profile = self.last.body, judgement.compiled.profile
         if body["profile"] != profile.name:
             told = f"was filled under the profile {body['profile']}: give --profile {body['profile']}, or another --db"
-            raise AmlError(f"--profile {profile.name}: database {self._database.name} {told}")
+            raise AmlError(f"--profile {profile.name}: database {self._database.name} {told}", USAGE)
         if body["lateness"] < lateness:
             # Identities that could not matter any more have left memory by then.
             told = f"--lateness: database {self._database.name} was filled with a shorter one"
-            raise AmlError(f"{told} ({body['lateness'] // 3_600_000_000}h): give that, or another --db")
+            raise AmlError(f"{told} ({body['lateness'] // 3_600_000_000}h): give that, or another --db", USAGE)
 
     def host(self, terms: Terms) -> tuple[Host, str | None]:
         """A host as the checkpoint left it; where there is none, an empty one.

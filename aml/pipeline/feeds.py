@@ -11,7 +11,7 @@ from typing import Final
 
 import polars as pl
 
-from aml.domain.errors import AmlError
+from aml.domain.errors import USAGE, AmlError
 from aml.feed.formats import STDIN, Format
 from aml.feed.mapping import Mapping
 from aml.feed.rates import Rates, default_rates
@@ -76,7 +76,7 @@ class Feeds:
         self.terms = terms
         twice = [path for path, times in Counter(terms.feeds).items() if path == STDIN and times > 1]
         if twice:
-            raise AmlError("standard input can be read once: name - once")
+            raise AmlError("standard input can be read once: name - once", USAGE)
         self._feeds = [_look(path, terms) for path in terms.feeds]
         self._done = [0] * len(self._feeds)
         self._noted = Noted()

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from aml.domain.errors import AmlError
+from aml.domain.errors import USAGE, AmlError
 from aml.pipeline.accept import Counts
 from aml.pipeline.watermark import DAY_US, LATENESS
 from aml.settings import DEFAULT_DB, DEFAULT_PROFILE
@@ -37,7 +37,7 @@ class RunSettings:
 
     def __post_init__(self) -> None:
         if self.lateness <= 0:
-            raise AmlError("--lateness: must be more than nothing: write 7d or 36h")
+            raise AmlError("--lateness: must be more than nothing: write 7d or 36h", USAGE)
         if self.scores_out is not None and not self.scores_out.parent.is_dir():
             raise AmlError(f"{self.scores_out}: its folder does not exist: create it, or give another --scores-out")
 

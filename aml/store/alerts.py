@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, delete, select, update
 
 from aml.domain.alert import AlertStatus, Disposition, alert_id
-from aml.domain.errors import AmlError
+from aml.domain.errors import USAGE, AmlError
 from aml.domain.finding import Subject
 from aml.scoring.combine import AlertScore, score_alert
 from aml.scoring.config import ScoringConfig
@@ -84,11 +84,11 @@ class AlertStore:
             select(alerts.c.subject_key).where(alerts.c.alert_id == closing)
         ).scalar()
         if subject_key is None:
-            raise AmlError(f"alert {closing}: there is none with this id: see `aml alerts list`")
+            raise AmlError(f"alert {closing}: there is none with this id: see `aml alerts list`", USAGE)
         lock_subjects(self._connection, load_subjects(self._connection, [subject_key]).values())
         row = self._connection.execute(select(alerts).where(alerts.c.alert_id == closing)).one()
         if not AlertStatus(row.status).is_open:
-            raise AmlError(f"alert {closing}: is {row.status} already")
+            raise AmlError(f"alert {closing}: is {row.status} already", USAGE)
         after = {
             **_written(row),
             "status": AlertStatus.CLOSED.value,

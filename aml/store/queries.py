@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, exists, func, select
 
 from aml.domain.alert import Alert, AlertStatus, Band, Disposition
-from aml.domain.errors import UNKNOWN, AmlError
+from aml.domain.errors import USAGE, AmlError
 from aml.domain.finding import Family, Finding, Subject, SubjectKind
 from aml.scoring.combine import Part
 from aml.store.encoding import from_json
@@ -88,9 +88,9 @@ def find_alert(connection: Connection, wanted: str) -> Alert:
     prefix = wanted.lower()
     found = _alerts(connection, _joined().where(alerts.c.alert_id.startswith(prefix, autoescape=True)).limit(2))
     if not found:
-        raise AmlError(f"alert {wanted}: there is none with this id: see `aml alerts list`", UNKNOWN)
+        raise AmlError(f"alert {wanted}: there is none with this id: see `aml alerts list`", USAGE)
     if len(found) > 1:
-        raise AmlError(f"alert {wanted}: several ids begin so: give more of it", UNKNOWN)
+        raise AmlError(f"alert {wanted}: several ids begin so: give more of it", USAGE)
     return found[0]
 
 

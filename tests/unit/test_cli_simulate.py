@@ -70,7 +70,7 @@ def test_a_wrong_option_is_named(tmp_path, wrong, said):
 
 
 def test_an_unknown_profile_ends_with_one_line(tmp_path):
-    result = aml_simulate("--out", tmp_path, "--profile", "eu", code=3)
+    result = aml_simulate("--out", tmp_path, "--profile", "eu", code=2)
     assert result.stderr == "error: simulate: profile 'eu' is none of us, ca, au\n"
 
 

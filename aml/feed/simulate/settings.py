@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from aml.domain.errors import AmlError
+from aml.domain.errors import USAGE, AmlError
 from aml.feed.simulate.places import PLACES, Place
 
 
@@ -40,11 +40,11 @@ class SimulateSettings:
             ("attempts", self.attempts or 0, 0),
         ):
             if value < least:
-                raise AmlError(f"simulate: {name} must be at least {least}, not {value}")
+                raise AmlError(f"simulate: {name} must be at least {least}, not {value}", USAGE)
         if not self.institution:
-            raise AmlError("simulate: institution must not be empty")
+            raise AmlError("simulate: institution must not be empty", USAGE)
         if self.profile not in PLACES:
-            raise AmlError(f"simulate: profile {self.profile!r} is none of {', '.join(PLACES)}")
+            raise AmlError(f"simulate: profile {self.profile!r} is none of {', '.join(PLACES)}", USAGE)
 
     @property
     def place(self) -> Place:
