@@ -31,7 +31,7 @@ pytest_plugins = ["tests.postgres"]
 
 EVERYTHING = os.environ.get("AML_TEST_ALL") == "1"
 # Settings of the person who runs the tests must not reach the program under test.
-OWN_SETTINGS = ("AML_DB", "AML_PROFILE", "AML_INSTITUTION", "AML_CONTENT", "AML_STATE")
+OWN_SETTINGS = ("AML_DB", "AML_PROFILE", "AML_INSTITUTION", "AML_CONTENT", "AML_STATE", "AML_HISTORY_FROM")
 
 _quiet = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large]}
 settings.register_profile("dev", max_examples=25, derandomize=True, database=None, **_quiet)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import re
 import sys
@@ -32,6 +33,24 @@ def read_percent(text: str) -> float:
     if found is None or float(found[1]) > 100:
         raise typer.BadParameter(f"{text!r} is not a percentage: write 0% to 100%", param_hint="--rejects-over")
     return float(found[1]) / 100
+
+
+def read_day(text: str, option: str) -> dt.date:
+    """The date that an option gives."""
+    try:
+        return dt.date.fromisoformat(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is not a date: write 2026-01-05", param_hint=option) from error
+
+
+def read_history_from(text: str | None) -> dt.date | None:
+    """The day from which the feed is complete, None where nobody says."""
+    if not text:
+        return None
+    day = read_day(text, "--history-from")
+    if day > dt.datetime.now(dt.UTC).date():
+        raise typer.BadParameter(f"{text} lies in the future: give the first complete day", param_hint="--history-from")
+    return day
 
 
 def database_url(text: str) -> str:
@@ -81,6 +100,16 @@ Institution = Annotated[
         metavar="ID",
         help="Whose records these are, where they do not say.",
         show_default="main; for AMLworld and AMLSim the set's name",
+    ),
+]
+HistoryFrom = Annotated[
+    str | None,
+    typer.Option(
+        "--history-from",
+        envvar="AML_HISTORY_FROM",
+        metavar="DATE",
+        help="The feed is complete from this day: who is first seen 90 days later or more is new.",
+        show_default="unknown: only `opened` of the party table tells an age",
     ),
 ]
 Models = Annotated[

@@ -40,6 +40,7 @@ def run(
     lateness: Annotated[
         str, typer.Option("--lateness", metavar="SPAN", help="How late a record may come and still count: 7d, 36h.")
     ] = "7d",
+    history_from: options.HistoryFrom = None,
     as_arrived: Annotated[
         bool, typer.Option("--as-arrived", help="Take files as they come instead of sorting them first.")
     ] = False,
@@ -74,6 +75,7 @@ def run(
         profile=profile,
         institution=institution,
         lateness=options.read_span(lateness),
+        history_from=options.read_history_from(history_from),
         as_arrived=as_arrived,
         models=models,
         scores_out=scores_out,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from datetime import date
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -57,7 +56,7 @@ def simulate(
     settings = SimulateSettings(
         transactions=transactions,
         days=days,
-        start=_date(start),
+        start=options.read_day(start, "--start"),
         seed=seed,
         profile=profile,
         institution=institution,
@@ -79,10 +78,3 @@ def simulate(
     render.show(f"{number:,} transactions, {attempted}; {seconds:.1f} s")
     render.facts((name, str(path)) for name, path in written.items())
     render.show(f"\nTry: {options.program()} run {written['transactions']} --parties {written['parties']}")
-
-
-def _date(text: str) -> date:
-    try:
-        return date.fromisoformat(text)
-    except ValueError as error:
-        raise typer.BadParameter(f"{text!r} is not a date: write 2026-01-05", param_hint="--start") from error

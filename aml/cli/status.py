@@ -76,6 +76,7 @@ def _run(run: dict[str, Any]) -> dict[str, Any]:
         "ended_at": None if run["ended_at"] is None else rfc3339(run["ended_at"]),
         "engine_version": run["engine_version"],
         "feeds": run["feeds"],
+        "history_from": run["settings"].get("history_from"),
         "counts": run["counts"],
         "in_force": run["in_force"],
     }
@@ -104,6 +105,7 @@ def _show(told: dict[str, Any]) -> None:
             ("ended", run["ended_at"] or "–"),
             ("feeds", ", ".join(map(str, run["feeds"]))),
             ("engine", run["engine_version"]),
+            *([("history from", run["history_from"])] if run["history_from"] else []),
         ]
     )
     render.heading("In force")

@@ -84,8 +84,8 @@ class Keeper:
     def host(self, terms: Terms) -> tuple[Host, str | None]:
         """A host as the checkpoint left it; where there is none, an empty one.
 
-        Where rules, models or scoring are others than the checkpoint's, everything is judged anew by them, from the
-        archive; then the second value says so, and the next `write` must be told.
+        Where rules, history_from, models or scoring are others than the checkpoint's, everything is judged anew by
+        them, from the archive; then the second value says so, and the next `write` must be told.
         """
         kept = Archive(self._folder, [f for f in self._standing.values() if f.kind == archive.KIND])
         host = Host(terms, kept)
@@ -94,7 +94,7 @@ class Keeper:
         body, state = self.last.body, self._state()
         self._marks = body["progress_sha256"]
         changed = _changed(body, terms.judgement)
-        if {"engine", "rules", "models"} & set(changed):
+        if set(changed) - {"scoring"}:
             host.rejudge(state, body["older"], body["records"])
         else:
             host.restore(state, body["older"], body["records"])
@@ -207,13 +207,14 @@ def _marks(host: Host) -> str:
 
 def _changed(body: Mapping[str, Any], judgement: Judgement) -> list[str]:
     """What is in force now that was not when the checkpoint was made."""
-    return [name for name, sha256 in _in_force(judgement).items() if body[f"{name}_sha256"] != sha256]
+    return [name for name, sha256 in _in_force(judgement).items() if body.get(f"{name}_sha256") != sha256]
 
 
 def _in_force(judgement: Judgement) -> dict[str, str]:
     return {
         "engine": str(FORMAT),
         "rules": judgement.rules_sha256,
+        "history_from": judgement.history_sha256,
         "models": judgement.models_sha256,
         "scoring": judgement.scoring.sha256,
     }

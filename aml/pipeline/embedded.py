@@ -46,7 +46,7 @@ def run_feeds(settings: RunSettings, progress: Progress | None = None) -> RunSum
     """
     began = time.monotonic()
     now = time.time_ns() // 1000
-    judgement = load_judgement(settings.profile, settings.models)
+    judgement = load_judgement(settings.profile, settings.models, settings.history_from)
     currency = judgement.compiled.profile.currency
     mapping = None if settings.mapping is None else load_mapping(settings.mapping)
     rates = None if settings.rates is None else load_rates(settings.rates)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,16 +18,21 @@ from aml.store.encoding import digest
 from aml.store.runs import InForce
 
 SCORING = "scoring.toml"
+_EPOCH = dt.date(1970, 1, 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """Everything in force. models: None where none was trained. messages: what the user should know of it."""
+    """Everything in force. models: None where none was trained. messages: what the user should know of it.
+
+    history_from: the day from which the feed is complete, None where nobody says.
+    """
 
     compiled: Compiled
     scoring: ScoringConfig
     models: Models | None
     messages: tuple[str, ...]
+    history_from: dt.date | None = None
 
     @property
     def texts(self) -> list[InForce]:
@@ -47,6 +53,11 @@ class Judgement:
         return digest(self.compiled.profile.sha256, [rule.sha256 for rule in self.compiled.rules])
 
     @property
+    def history_sha256(self) -> str:
+        """Hash of the day from which ages are known."""
+        return digest(None if self.history_from is None else self.history_from.isoformat())
+
+    @property
     def models_sha256(self) -> str:
         """Hash of all that decides how strange a leg is: the artefacts and their weights."""
         if self.models is None:
@@ -54,21 +65,29 @@ class Judgement:
         return digest([bundle.sha256 for bundle in self.models.bundles], dict(self.scoring.model_weights))
 
 
-def load_judgement(profile: str, models: Path | None) -> Judgement:
-    """Load what is in force under a profile. `models`: the folder of `aml train`, default the shipped ones.
+def load_judgement(profile: str, models: Path | None, history_from: dt.date | None = None) -> Judgement:
+    """Load what is in force under a profile. `models`: the folder of `aml train`, default the shipped ones;
+    `history_from`: the day from which the feed is complete.
 
     Raises AmlError that names the file and the mend.
     """
     held = load_profile(profile)
-    compiled = compile_rules(load_rules(held.name), held)
+    since = None if history_from is None else (history_from - _EPOCH).days
+    compiled = compile_rules(load_rules(held.name), held, history_from=since)
     path = content.folder("rules") / SCORING
     scoring = parse_scoring(path.read_text(encoding="utf-8"), str(path))
+    loaded, told = _models(models, scoring)
+    return Judgement(compiled, scoring, loaded, told, history_from)
+
+
+def _models(models: Path | None, scoring: ScoringConfig) -> tuple[Models | None, tuple[str, ...]]:
+    """The models in force, and what to say where there are none."""
     if models is not None:
         if not models.is_dir():
             raise AmlError(f"{models}: is no folder of models: train some with `aml train FEED --out {models}`")
-        return Judgement(compiled, scoring, load_models(models, scoring.model_weights), ())
+        return load_models(models, scoring.model_weights), ()
     shipped = content.folder("models")
     if not any((shipped / name / file).exists() for name in scoring.model_weights for file in (ARRAYS, MANIFEST)):
         told = "no anomaly models: none is trained yet; train on your own history: aml train FEED --out my-models"
-        return Judgement(compiled, scoring, None, (f"{told}, then aml run FEED --models my-models",))
-    return Judgement(compiled, scoring, load_models(shipped, scoring.model_weights), ())
+        return None, (f"{told}, then aml run FEED --models my-models",)
+    return load_models(shipped, scoring.model_weights), ()

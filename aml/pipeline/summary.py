@@ -19,7 +19,10 @@ _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 @dataclass(frozen=True, slots=True)
 class RunSettings:
-    """What `aml run` was asked; the last two say how often a checkpoint is made. lateness: µs."""
+    """What `aml run` was asked; the last two say how often a checkpoint is made. lateness: µs.
+
+    history_from: the day from which the feed is complete, None where nobody says.
+    """
 
     feeds: tuple[str, ...]
     parties: Path | None = None
@@ -29,6 +32,7 @@ class RunSettings:
     profile: str = DEFAULT_PROFILE
     institution: str | None = None
     lateness: int = LATENESS
+    history_from: dt.date | None = None
     as_arrived: bool = False
     models: Path | None = None
     scores_out: Path | None = None
@@ -49,6 +53,7 @@ class RunSettings:
             "profile": self.profile,
             "institution": self.institution,
             "lateness": self.lateness,
+            "history_from": None if self.history_from is None else self.history_from.isoformat(),
             "as_arrived": self.as_arrived,
         }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import re
 import shutil
@@ -9,8 +10,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from typer.testing import CliRunner
 
-from tests.flow_factory import asked, current, exported, invented, run, url
+from aml.cli import app
+from tests.factories import txn
+from tests.flow_factory import asked, current, exported, invented, ndjson, run, url
 
 ROOT = Path(__file__).parents[2]
 KEPT_UNDER = "structuring/structuring-kept-under.toml"
@@ -107,6 +111,39 @@ def test_a_changed_engine_judges_anew(world, tmp_path, content, monkeypatch):
     )
     assert before == after
     assert f"engine changed since the last run: its {told.read:,} records were judged again" in told.messages
+
+
+def test_a_known_beginning_of_the_feed_judges_anew(tmp_path):
+    """A holder first seen 90 days after it is young, so what passes through him is more than a near miss."""
+
+    def told(days, name, frm, to, amount):
+        moment = dt.datetime(2026, 1, 5, 12, tzinfo=dt.UTC) + dt.timedelta(days=days)
+        ends = {"originator_account": frm, "beneficiary_account": to}
+        return txn(transaction_id=name, executed_at=moment.isoformat(), amount=str(amount), **ends)
+
+    rows = [told(day, f"L{day}", "X", "Y", 10) for day in range(40)]
+    rows += [told(20, f"I{k}", f"P{k}", "SHOP", 9_000) for k in range(2)]
+    rows += [told(21, f"O{k}", "SHOP", f"Q{k}", 8_600) for k in range(2)]
+    feed = ndjson(tmp_path / "feed.ndjson", rows)
+    parties = tmp_path / "parties.csv"
+    parties.write_text("account,kind\nSHOP,business\n")
+    opens = "SELECT opens FROM findings WHERE state = 'current' AND rule = 'layering-pass-through'"
+
+    def judged(**given):
+        summary = run(url(tmp_path), feed, parties=parties, **given)
+        again = [m for m in summary.messages if "since the last run" in m]
+        return asked(url(tmp_path), opens), again
+
+    assert judged() == ([(0,)], [])
+    since = dt.date(2025, 10, 1)
+    anew = f"history_from changed since the last run: its {len(rows)} records were judged again"
+    assert judged(history_from=since) == ([(1,)], [anew])
+    assert judged(history_from=since) == ([(1,)], [])
+    assert judged(history_from=dt.date(2025, 12, 1)) == ([(0,)], [anew])
+    settings = json.loads(asked(url(tmp_path), "SELECT settings FROM runs ORDER BY run_id DESC LIMIT 1")[0][0])
+    assert settings["history_from"] == "2025-12-01"
+    shown = CliRunner().invoke(app, ["status", "--db", url(tmp_path)]).stdout
+    assert re.search("history from +2025-12-01", shown)
 
 
 def test_models_that_come_later_find_what_was_there(world, tmp_path, monkeypatch, content):

@@ -307,6 +307,8 @@ def test_help_names_every_exit_code():
         (["simulate", "--profile", "eu"], "simulate: profile 'eu' is none of us, ca, au"),
         (["simulate", "--institution", ""], "simulate: institution must not be empty"),
         (["run", "f", "--lateness", "0d"], "--lateness: must be more than nothing: write 7d or 36h"),
+        (["run", "f", "--history-from", "1.7.2024"], "Invalid value for --history-from: '1.7.2024' is not a date: "),
+        (["run", "f", "--history-from", "9999-01-01"], "Invalid value for --history-from: 9999-01-01 lies in the "),
         (["run", "-", "-"], "standard input can be read once: name - once"),
     ],
 )

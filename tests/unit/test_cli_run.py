@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import sys
 from types import ModuleType, SimpleNamespace
@@ -68,12 +69,13 @@ def test_every_option_reaches_the_house(house):
     names = ("parties", "rates", "mapping", "models", "scores-out")
     files = [word for name in names for word in (f"--{name}", f"{name}.file")]
     texts = ["--db", "sqlite:///x.db", "--profile", "au", "--institution", "BANK", "--lateness", "36h", "--as-arrived"]
-    aml_run("a.csv", "-", *files, *texts)
+    aml_run("a.csv", "-", *files, *texts, "--history-from", "2024-07-01")
     given = vars(house.settings)
     assert given["feeds"] == ("a.csv", "-")
     assert [str(given[name.replace("-", "_")]) for name in names] == [f"{name}.file" for name in names]
     assert (given["db"], given["profile"], given["institution"]) == ("sqlite:///x.db", "au", "BANK")
     assert (given["lateness"], given["as_arrived"]) == (1.5 * DAY, True)
+    assert given["history_from"] == dt.date(2024, 7, 1)
 
 
 def test_the_environment_stands_in_for_options_and_empty_is_unset(house, monkeypatch):
@@ -81,8 +83,10 @@ def test_the_environment_stands_in_for_options_and_empty_is_unset(house, monkeyp
     monkeypatch.setenv("AML_INSTITUTION", "")
     aml_run("f")
     assert (house.settings.profile, house.settings.institution) == ("ca", None)
+    assert house.settings.history_from is None
+    monkeypatch.setenv("AML_HISTORY_FROM", "2024-07-01")
     aml_run("f", "--profile", "au")
-    assert house.settings.profile == "au"
+    assert (house.settings.profile, house.settings.history_from) == ("au", dt.date(2024, 7, 1))
 
 
 def test_json_ends_with_one_object_whose_counts_reconcile(house):
