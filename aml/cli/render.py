@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -98,6 +98,14 @@ def facts(pairs: Iterable[tuple[str, str]]) -> None:
     width = max((len(name) for name, _ in listed), default=0)
     for name, value in listed:
         show(f"  {name:<{width}}  {value}")
+
+
+def insufficient(counts: Mapping[str, int], lacking: Mapping[str, str]) -> None:
+    """Show how many records each rule would count and cannot judge, and what they do not name; nothing where none."""
+    if not counts:
+        return
+    heading("Insufficient: what a rule would count and cannot judge")
+    facts((rule, f"{plural(n, 'record names', 'records name')} {lacking[rule]}") for rule, n in sorted(counts.items()))
 
 
 def bullets(texts: Iterable[str], mark: str = "-") -> None:

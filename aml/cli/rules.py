@@ -66,6 +66,7 @@ def explain(
 ) -> None:
     """Explain a rule: what it looks for, its parameters and why, what is innocent, and what it cannot see."""
     from aml.detect.load import load_rule
+    from aml.detect.needs import told, told_lacking
 
     rule = load_rule(rule_id, profile)
     if json:
@@ -83,6 +84,10 @@ def explain(
     render.heading("Parameters")
     rows = [(f"  {name}", value, bounds, why) for name, value, bounds, why in rule.described_parameters()]
     render.table(["  name", "value", "may be", "why"], rows)
+    if rule.needs:
+        render.heading("Cannot do without")
+        lacking = f"a record that it would count and that names {told_lacking(rule.needs)} is insufficient: counted"
+        render.bullets([f"{told(rule.needs)}; {lacking} by `aml run` and shown by `aml status`"])
     for title, lines in (
         ("Often innocent", text.false_positives),
         ("What it cannot see", text.blind_spots),

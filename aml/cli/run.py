@@ -105,6 +105,7 @@ def summary_object(summary: RunSummary) -> dict[str, Any]:
         "findings": summary.findings,
         "alerts": summary.alerts,
         "near_misses": summary.near_misses,
+        "insufficient": dict(sorted(summary.insufficient.items())),
         "seconds": round(summary.seconds, 3),
         "transactions_per_second": round(summary.transactions_per_second),
     }
@@ -122,6 +123,7 @@ def show_summary(summary: RunSummary, db: str) -> None:
     render.table(["records", "number", ""], [(n, render.count(v), w) for n, v, w in told], right=["number"])
     if summary.read == 0:
         render.say("nothing was read: the feed is empty")
+    render.insufficient(summary.insufficient, summary.lacking)
     render.heading("Found")
     render.facts(
         [

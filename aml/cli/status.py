@@ -56,6 +56,8 @@ def _told(connection: Connection) -> dict[str, Any]:
         "findings": counts.findings,
         "alerts": counts.alerts,
         "near_misses": counts.near_misses,
+        "insufficient": {} if checkpoint is None else checkpoint.body.get("insufficient", {}),
+        "lacking": {} if checkpoint is None else checkpoint.body.get("lacking", {}),
         "dead_letters": count_dead_letters(connection),
         "counters": {f"{name} ({institution})": v for (institution, name), v in load_counters(connection).items()},
     }
@@ -108,6 +110,7 @@ def _show(told: dict[str, Any]) -> None:
             *([("history from", run["history_from"])] if run["history_from"] else []),
         ]
     )
+    render.insufficient(told["insufficient"], told["lacking"])
     render.heading("In force")
     rows = ((t["kind"], t["name"], str(t["version"]), render.short(t["sha256"])) for t in run["in_force"])
     render.table(["kind", "name", "version", "sha256"], rows, right=["version"])

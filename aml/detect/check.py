@@ -36,8 +36,8 @@ _TEXTS: Final = ("title", "stage", "sources", "fincen_sar", "amltrix")
 class Trial(Protocol):
     """Runs a rule's inline tests; `aml.pipeline.trial.Trials` is one."""
 
-    def __call__(self, rule: RuleFile, scoring: ScoringConfig) -> Iterable[tuple[int, Sequence[Finding]]]:
-        """The place of each test and what the rule finds in it."""
+    def __call__(self, rule: RuleFile, scoring: ScoringConfig) -> Iterable[tuple[int, Sequence[Finding], int]]:
+        """The place of each test, what the rule finds in it, and how many of its records are insufficient for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,9 +153,9 @@ def _lacking_tests(rule: RuleFile) -> Iterator[str]:
 def failed_tests(rule: RuleFile, trial: Trial, scoring: ScoringConfig) -> Iterator[str]:
     """The inline tests that do not come out as they say."""
     try:
-        for place, findings in trial(rule, scoring):
+        for place, findings, insufficient in trial(rule, scoring):
             test = rule.tests[place]
-            for why in judge(test["expect"], findings, scoring):
+            for why in judge(test["expect"], findings, insufficient, scoring):
                 yield f'{rule.place}: tests[{place}] "{test["name"]}": {why}'
     except AmlError as error:
         yield str(error)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
@@ -14,6 +14,7 @@ from aml.detect import condition as conditions
 from aml.detect.condition import ANYTHING, NEVER, Step
 from aml.detect.kinds import KINDS
 from aml.detect.kinds.base import Bound, Month, Shape, Terms
+from aml.detect.needs import Need, counted_by
 from aml.detect.profile import Profile
 from aml.detect.rulefile import CASH_INTENSIVE, SEGMENTS, Alternative, Parameter, RuleFile, hours
 from aml.detect.spans import choose_spans, shortest
@@ -35,12 +36,13 @@ _NEVER_WAKES: Final = 1 << 30
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """A program and what it came from: rules by rule number, the alternative behind each detector, where clauses."""
+    """A program and what it came from: rules by rule number, the profile, where clauses, and what rules need."""
 
     program: Program
     rules: tuple[RuleFile, ...]
     profile: Profile
     wheres: Wheres
+    needs: tuple[Need, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,19 @@ def compile_rules(rules: Sequence[RuleFile], profile: Profile, *, history_from: 
         filters=filters, steps=_steps(steps),
         knobs=_knobs(made, detectors, profile, spans, NONE if history_from is None else history_from, most_trails),
     )  # fmt: skip
-    return Compiled(program, inforce, profile, wheres)
+    return Compiled(program, inforce, profile, wheres, tuple(_needs(inforce, made, detectors)))
+
+
+def _needs(rules: Sequence[RuleFile], made: Sequence[_Detector], detectors: np.ndarray) -> Iterator[Need]:
+    """What rules cannot do without, and the legs that their detectors count."""
+    for number, rule in enumerate(rules):
+        if rule.needs:
+            counted = (
+                counted_by(one.shape, int(row["segments"]))
+                for one, row in zip(made, detectors, strict=True)
+                if one.rule == number
+            )
+            yield Need(rule.id, rule.needs, tuple(counted))
 
 
 def _detectors(number: int, rule: RuleFile, profile: Profile, terms: Terms) -> list[_Detector]:

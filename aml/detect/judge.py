@@ -11,14 +11,17 @@ from aml.engine.facts import MONEY
 from aml.scoring.combine import AlertScore, score_alert
 from aml.scoring.config import ScoringConfig
 
-SPECIAL: Final = ("alerts", "near_misses", "findings", "subject", "points")
+SPECIAL: Final = ("alerts", "near_misses", "findings", "insufficient", "subject", "points")
 _PLACES: Final = 4
 
 
-def judge(expect: Mapping[str, Any], findings: Sequence[Finding], scoring: ScoringConfig) -> Iterator[str]:
+def judge(
+    expect: Mapping[str, Any], findings: Sequence[Finding], insufficient: int, scoring: ScoringConfig
+) -> Iterator[str]:
     """What is not as expected.
 
     alerts: subjects with an alert, by the scoring in force; near_misses: findings that do not open; findings: all;
+    insufficient: records that lack what the rule needs;
     subject, points: of an alert (of a finding, where there is none); every other key: a fact of that subject's
     strongest finding, money in major units, to four places.
     """
@@ -26,6 +29,7 @@ def judge(expect: Mapping[str, Any], findings: Sequence[Finding], scoring: Scori
     alerted = {subject: score for subject, score in scores.items() if score.opens}
     counts = {
         "alerts": len(alerted), "near_misses": sum(not f.opens for f in findings), "findings": len(findings),
+        "insufficient": insufficient,
     }  # fmt: skip
     for key, number in counts.items():
         if key in expect and expect[key] != number:

@@ -6,12 +6,15 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
+from difflib import get_close_matches
 from typing import Any, Final
 
 from aml.detect.kinds import KINDS
+from aml.detect.lines import line_of
 from aml.detect.rulefile import CASH_INTENSIVE, SEGMENTS, Alternative, Number, Parameter, RuleFile, size
 from aml.domain.errors import AmlError
 from aml.domain.finding import Family, Severity
+from aml.domain.transaction import CANONICAL
 
 STATUSES: Final = ("experimental", "test", "stable", "deprecated")
 OPERATORS: Final = ("gt", "gte", "lt", "lte", "eq")
@@ -19,14 +22,15 @@ GROUPS: Final = ("any", "all", "none")
 _WINDOW: Final = re.compile(r"[1-9]\d{0,3}[hd]")
 _ID: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _TEXTS: Final = ("title", "typology", "subject", "description", "explain")
-_LISTS: Final = ("references", "amltrix", "false_positives", "blind_spots", "triage", "needs")
+_LISTS: Final = ("references", "amltrix", "false_positives", "blind_spots", "triage")
 _OTHER: Final = (
-    "id", "version", "status", "severity", "family", "profiles", "never", "opens", "steps", "given", "parameters",
-    "detect", "tests", "exempt",
+    "id", "version", "status", "severity", "family", "profiles", "never", "opens", "needs", "steps", "given",
+    "parameters", "detect", "tests", "exempt",
 )  # fmt: skip
 _PARAMETER_KEYS: Final = {"value", "range", "unit", "of", "fixed", "why", "segment"}
 _TEST_KEYS: Final = {"name", "profile", "parties", "rates", "history_from", "events", "expect"}
 _MOST_STEPS: Final = 4
+_NOT_A_FIELD: Final = ("debit_value", "credit_value", "extra", "place")  # ours, not the record's
 
 
 def read_rule(text: str, place: str) -> RuleFile:
@@ -38,16 +42,16 @@ def read_rule(text: str, place: str) -> RuleFile:
         table = tomllib.loads(text, parse_float=Decimal)
     except tomllib.TOMLDecodeError as error:
         raise AmlError(f"{place}: not valid TOML: {error}") from error
-    return _Reader(place, table).rule(text)
+    return _Reader(place, table, text).rule()
 
 
 class _Reader:
     """Takes the file apart key by key, so that each error can name its key."""
 
-    def __init__(self, place: str, table: dict[str, Any]) -> None:
-        self.place, self.table = place, table
+    def __init__(self, place: str, table: dict[str, Any], text: str) -> None:
+        self.place, self.table, self.text = place, table, text
 
-    def rule(self, text: str) -> RuleFile:
+    def rule(self) -> RuleFile:
         self._only(self.table, {*_TEXTS, *_LISTS, *_OTHER}, "")
         parameters = {name: self._parameter(name, body) for name, body in self._table("parameters").items()}
         self.parameters = parameters
@@ -70,11 +74,11 @@ class _Reader:
             family=Family(self._one_of("family", tuple(f.value for f in Family))), typology=texts["typology"],
             subject=texts["subject"], description=texts["description"], explain=texts["explain"],
             references=lists["references"], amltrix=lists["amltrix"], false_positives=lists["false_positives"],
-            blind_spots=lists["blind_spots"], triage=lists["triage"], needs=lists["needs"],
+            blind_spots=lists["blind_spots"], triage=lists["triage"], needs=self._needs(),
             profiles=self._list("profiles") if "profiles" in self.table else None, never=self._segments("never"),
             opens=opens, steps_fact=steps_fact, steps_at=steps_at, given=self._table("given"), parameters=parameters,
-            detect=detect, tests=tuple(self._test(k, body) for k, body in enumerate(self._tables("tests"))), text=text,
-            place=self.place,
+            detect=detect, tests=tuple(self._test(k, body) for k, body in enumerate(self._tables("tests"))),
+            text=self.text, place=self.place,
         )  # fmt: skip
 
     # one field each
@@ -244,6 +248,20 @@ class _Reader:
             raise self._error(key, "must be a list of texts")
         return tuple(value)
 
+    def _needs(self) -> tuple[tuple[str, ...], ...]:
+        """Groups of fields, as in "branch | conductor"."""
+        groups = []
+        for text in self._list("needs"):
+            group = tuple(name.strip() for name in text.split("|"))
+            for name in group:
+                if not name:
+                    raise self._error("needs", f'{text!r} is no group of fields: write "branch | conductor"')
+                if name not in CANONICAL or name in _NOT_A_FIELD:
+                    near = ", ".join(get_close_matches(name, CANONICAL, 3)) or "see streams/schemas/transaction.v1.json"
+                    raise self._error("needs", f"{name!r} is no field of a transaction: {near}?")
+            groups.append(group)
+        return tuple(groups)
+
     def _segments(self, key: str) -> tuple[str, ...]:
         held = self._list(key)
         for name in held:
@@ -270,7 +288,8 @@ class _Reader:
                 raise self._error(place, f"unknown key; allowed: {', '.join(sorted(allowed))}")
 
     def _error(self, key: str, what: str) -> AmlError:
-        return AmlError(f"{self.place}: {key}: {what}")
+        line = line_of(self.text, key)
+        return AmlError(f"{self.place}{'' if line is None else f':{line}'}: {key}: {what}")
 
 
 def _leaves(value: Any) -> Iterator[Any]:

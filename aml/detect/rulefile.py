@@ -80,7 +80,7 @@ class RuleFile:
     false_positives: tuple[str, ...]
     blind_spots: tuple[str, ...]
     triage: tuple[str, ...]
-    needs: tuple[str, ...]
+    needs: tuple[tuple[str, ...], ...]  # of each group a record must have one field
     profiles: tuple[str, ...] | None
     never: tuple[str, ...]
     opens: bool | Condition

@@ -42,11 +42,17 @@ _SAME: Final = (
 def given(columns: Columns, compiled: Compiled) -> dict[str, npt.NDArray[Any]]:
     """The columns that `engine.arrays.Transactions.append` asks for, from those that acceptance made."""
     scale = compiled.program.knobs.scale
+    debit, credit = tags(columns, compiled)
     return {
         **{name: columns[name] for name in _SAME}, "hi": columns["key_hi"], "lo": columns["key_lo"],
-        "debit_tag": _tag(columns, compiled, True), "credit_tag": _tag(columns, compiled, False),
+        "debit_tag": debit, "credit_tag": credit,
         "debit_q": logarithm(columns["debit_value"], scale), "credit_q": logarithm(columns["credit_value"], scale),
     }  # fmt: skip
+
+
+def tags(columns: Columns, compiled: Compiled) -> tuple[U32, U32]:
+    """Tag words of the debit and of the credit legs."""
+    return _tag(columns, compiled, True), _tag(columns, compiled, False)
 
 
 def logarithm(value: npt.NDArray[np.int64], scale: float) -> npt.NDArray[np.int32]:

@@ -234,6 +234,8 @@ def _body(host: Host) -> dict[str, Any]:
         "progress_sha256": _marks(host),
         "older": host.older,
         "records": dict(host.records),
+        "insufficient": host.insufficient.counts,
+        "lacking": judgement.lacking,
     }
 
 

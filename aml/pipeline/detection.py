@@ -12,6 +12,7 @@ import numpy.typing as npt
 import polars as pl
 
 from aml.detect.compile import Compiled
+from aml.detect.needs import Tags
 from aml.detect.tags import given
 from aml.domain.finding import FindingChange, finding_id
 from aml.engine.columns import Flag
@@ -66,10 +67,11 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one batch did."""
+    """What one batch did; tags: of the debit and the credit legs of its movements."""
 
     arrivals: Arrivals
     applied: Applied
+    tags: Tags
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +128,7 @@ class Detection:
         if accepted.met.size:
             # Findings about holders that became subjects only now are news too.
             applied.findings.update(self.engine.keys_about(set(accepted.met.tolist())))
-        return Step(arrivals, applied)
+        return Step(arrivals, applied, (accepted.given["debit_tag"], accepted.given["credit_tag"]))
 
     def replay(self, columns: Mapping[str, npt.NDArray[np.generic]], enter: I32) -> Applied:
         """Let the engine have movements that acceptance knows already, in their order, as changed rules ask for.

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from aml.detect.tags import tags
 from aml.engine.engine import FindingKey
 from aml.engine.keys import hash_columns
 from aml.learn.drift import mismatch
@@ -27,7 +28,8 @@ from aml.pipeline.census import Census
 from aml.pipeline.detection import Accepted, Change, Detection, Step
 from aml.pipeline.drawn import Drawn
 from aml.pipeline.inforce import Judgement
-from aml.pipeline.lineage import columns_of, with_lineage
+from aml.pipeline.insufficient import Insufficient
+from aml.pipeline.lineage import TRANSACTION, columns_of, with_lineage
 from aml.pipeline.scored import ScoreBook
 from aml.pipeline.scores import RunRows, all_findings
 from aml.pipeline.standing import Standing
@@ -81,6 +83,7 @@ class Host:
         self.strange = None if judgement.models is None else ModelFindings(judgement.models, judgement.scoring)
         self.standing = Standing()
         self.census = Census()
+        self.insufficient = Insufficient(judgement.compiled)
         self.rows = RunRows(archive.rows)
         self.records: Counter[str] = Counter()  # accepted records by institution
         self.changed: set[FindingKey] = set()
@@ -112,6 +115,10 @@ class Host:
         self._behind.submit(partial(self._follow, step, facts))
         return arrivals
 
+    def _segments(self) -> npt.NDArray[np.int8]:
+        """Segment of each row of the party table; a row never changes."""
+        return self.detection.acceptor.party_rows.segment
+
     def settle(self) -> None:
         """Wait until all batches are worked off, and write what the archive holds."""
         self._behind.drain()
@@ -142,6 +149,9 @@ class Host:
             self.archive.append(with_lineage(arrivals, self.terms.received_at))
         self.standing.take(arrivals)
         self.census.step(step)
+        self.insufficient.take(
+            arrivals.accepted, arrivals.transaction >= 0, arrivals.columns, step.tags, self._segments()
+        )
         if self.book is not None and self.strange is not None:
             surprise = self.book.step(step)
             self.strange.take(arrivals.leave, step.applied.rows, surprise, facts, self.book.instruments)
@@ -178,6 +188,7 @@ class Host:
         """Everything, for a snapshot; the host is settled."""
         parts: dict[str, Mapping[str, npt.NDArray[Any]]] = {
             "detection": self.detection.state(), "standing": self.standing.state(), "census": self.census.state(),
+            "insufficient": self.insufficient.state(),
         }  # fmt: skip
         if self.book is not None and self.strange is not None:
             parts |= {"book": self.book.state(), "strange": self.strange.state()}
@@ -186,6 +197,7 @@ class Host:
     def restore(self, state: Arrays, older: list[str], records: Mapping[str, int]) -> None:
         """Take over a state made under the same rules and models."""
         self._restore_records(state, records)
+        self.insufficient.restore(under(state, "insufficient"))
         self.detection.restore(under(state, "detection"), older)
         if self.book is not None and self.strange is not None:
             self.book.restore(under(state, "book"))
@@ -203,6 +215,8 @@ class Host:
         for row, segment in self.archive.segments():
             columns = columns_of(segment, row)
             last = first + columns["t"].size
+            moves = segment.get_column(TRANSACTION).to_numpy() >= 0
+            self.insufficient.take(segment, moves, columns, tags(columns, self.detection.compiled), self._segments())
             enter = first + np.flatnonzero(self.standing.stands[first:last]).astype(np.int32)
             rows = self.detection.replay(columns, enter).rows
             if self.book is not None and self.strange is not None:

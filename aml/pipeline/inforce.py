@@ -9,6 +9,7 @@ from pathlib import Path
 from aml import content
 from aml.detect.compile import Compiled, compile_rules
 from aml.detect.load import load_rules
+from aml.detect.needs import told_lacking
 from aml.detect.profile import load_profile
 from aml.domain.errors import AmlError
 from aml.learn.bundle import ARRAYS, MANIFEST
@@ -46,6 +47,11 @@ class Judgement:
         if self.models is not None:
             texts += [InForce("model", b.spec.id, b.spec.version, b.spec.text) for b in self.models.bundles]
         return texts
+
+    @property
+    def lacking(self) -> dict[str, str]:
+        """What records name that a rule cannot judge, in words, by rule."""
+        return {need.rule: told_lacking(need.groups) for need in self.compiled.needs}
 
     @property
     def rules_sha256(self) -> str:

@@ -62,7 +62,8 @@ class RunSettings:
 class RunSummary:
     """How a run ended: read = scored + duplicates + Σ rejected; superseded to late are subsets of scored.
 
-    findings, alerts and near_misses are those current in the database; messages are for people, one line each.
+    findings, alerts and near_misses are those current in the database, insufficient its records that a rule would count
+    and cannot judge, by rule, lacking what these name in words; messages are for people, one line each.
     """
 
     read: int
@@ -77,6 +78,8 @@ class RunSummary:
     findings: int
     alerts: int
     near_misses: int
+    insufficient: dict[str, int]
+    lacking: dict[str, str]
     seconds: float
     transactions_per_second: float
     messages: tuple[str, ...]

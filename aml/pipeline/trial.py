@@ -14,15 +14,18 @@ import json
 import re
 import tempfile
 import zoneinfo
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
 import polars as pl
 
 from aml.detect.compile import compile_rules
+from aml.detect.needs import lacking
 from aml.detect.profile import Profile, load_profile
 from aml.detect.rulefile import RuleFile
 from aml.domain.errors import AmlError
@@ -32,7 +35,7 @@ from aml.feed.fields import FIELDS
 from aml.feed.parties import read_parties
 from aml.feed.rates import NO_RATES, load_rates
 from aml.feed.read import read_feed
-from aml.pipeline.detection import Detection
+from aml.pipeline.detection import Detection, Step
 from aml.pipeline.ordering import by_time
 from aml.scoring.config import ScoringConfig
 
@@ -63,8 +66,8 @@ class Trials:
     def __init__(self) -> None:
         self._read: dict[str, list[_Batch]] = {}
 
-    def __call__(self, rule: RuleFile, scoring: ScoringConfig) -> Iterator[tuple[int, list[Finding]]]:
-        """The place of each test of the rule and what the rule finds in it, as runs of the engine give them.
+    def __call__(self, rule: RuleFile, scoring: ScoringConfig) -> Iterator[tuple[int, list[Finding], int]]:
+        """The place of each test of the rule, what the rule finds in it, and how many of its records are insufficient.
 
         Raises AmlError that names the file, the test and the event where one cannot be read.
         """
@@ -72,23 +75,35 @@ class Trials:
             self._read[rule.sha256] = list(_batches(rule))
         for batch in self._read[rule.sha256]:
             found: dict[str, list[Finding]] = {_tenant(place): [] for place in batch.places}
-            for finding in _findings(rule, batch, scoring):
+            findings, insufficient = _tried(rule, batch, scoring)
+            for finding in findings:
                 found[finding.subject.institution].append(finding)
-            yield from zip(batch.places, found.values(), strict=True)
+            for place in batch.places:
+                yield place, found[_tenant(place)], insufficient[_tenant(place)]
 
 
-def _findings(rule: RuleFile, batch: _Batch, scoring: ScoringConfig) -> Iterator[Finding]:
+def _tried(rule: RuleFile, batch: _Batch, scoring: ScoringConfig) -> tuple[list[Finding], Counter[str]]:
+    """What the rule finds, and how many records are insufficient for it, by institution."""
     compiled = compile_rules([rule], batch.profile, history_from=batch.history_from)
     if not compiled.rules or not batch.frame.height:
-        return
+        return [], Counter()
     detection = Detection(compiled, scoring, parties=batch.parties)
     step = detection.step(batch.frame)
     if step.arrivals.rejected.height:
         told = step.arrivals.rejected.select("transaction_id", "code").rows()
         raise AmlError(f"{rule.place}: tests: not accepted: {', '.join(f'{name} {code}' for name, code in told)}")
-    for change in detection.changes(step.applied.findings):
-        if change.change.finding is not None:
-            yield change.change.finding
+    changes = detection.changes(step.applied.findings)
+    findings = [change.change.finding for change in changes if change.change.finding is not None]
+    return findings, _insufficient(detection, step)
+
+
+def _insufficient(detection: Detection, step: Step) -> Counter[str]:
+    """How many records lack what the rule needs, by institution."""
+    arrivals, segment = step.arrivals, detection.acceptor.party_rows.segment
+    movements = arrivals.accepted.filter(pl.Series(arrivals.transaction >= 0))
+    found = lacking(detection.compiled, movements, arrivals.columns, step.tags, segment)
+    lacked = (movements.filter(pl.Series(lacks)).get_column("institution").to_list() for lacks in found.values())
+    return Counter(chain.from_iterable(lacked))
 
 
 def _tenant(place: int) -> str:

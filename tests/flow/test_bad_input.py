@@ -184,7 +184,8 @@ def test_a_rule_file_that_cannot_be(world, tmp_path, db, overlay, old, new, said
     assert spoilt != path.read_text()
     path.write_text(spoilt)
     line = refused(FILE, world.whole, db=db)
-    assert line.startswith(f"{path}: ")
+    place = 1 + next(k for k, text in enumerate(spoilt.splitlines()) if new.strip() in text)
+    assert line.startswith(f"{path}:{place}: ")
     assert said in line
 
 

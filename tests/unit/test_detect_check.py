@@ -95,9 +95,9 @@ def put(root: Path, text: str, name: str | None = None) -> None:
     (folder / f"{name or said['id'].strip(chr(34))}.toml").write_text(text)
 
 
-def nothing(rule: RuleFile, scoring: ScoringConfig) -> Iterator[tuple[int, Sequence[Finding]]]:
+def nothing(rule: RuleFile, scoring: ScoringConfig) -> Iterator[tuple[int, Sequence[Finding], int]]:
     """A trial for which every test fails or passes on empty hands."""
-    return iter((place, []) for place in range(len(rule.tests)))
+    return iter((place, [], 0) for place in range(len(rule.tests)))
 
 
 def problems_of(tmp_path: Path, text: str, **options: bool) -> tuple[str, ...]:
@@ -170,6 +170,17 @@ def test_failing_tests_are_told_with_what_came_out(tmp_path):
     assert [problem.split('"three in three days, 5,000 together": ')[1] for problem in report.problems] == [
         "points are 20, expected 40", "sum is 5000.0, expected 5001",
     ]  # fmt: skip
+
+
+def test_a_test_may_expect_records_to_be_insufficient(tmp_path):
+    needy = changed('given = {', 'needs = ["branch"]\ngiven = {')
+    expected = '"two"\nevents = [{ t = "0h", amount = 3_000, times = 2, every = "1d" }]\nexpect = { alerts = 0'
+    assert expected in needy
+    right = needy.replace(expected, f"{expected}, insufficient = 2")
+    assert check_rules(Trials(), shelf(tmp_path / "right", right)).problems == ()
+    wrong = needy.replace(expected, f"{expected}, insufficient = 1")
+    (problem,) = check_rules(Trials(), shelf(tmp_path / "wrong", wrong)).problems
+    assert problem.endswith('tests[2] "two": insufficient is 2, expected 1')
 
 
 def test_a_parameter_that_no_test_pins_down_is_a_problem(tmp_path):
@@ -266,7 +277,7 @@ def found() -> Finding:
     """A finding of the sound rule in five deposits."""
     text = SOUND.replace("1_700, times = 2, every = \"1d\"", "1_700, times = 6, every = \"3h\"")
     rule = read_rule(text, "there")
-    place, findings = next(iter(Trials()(rule, SCORING)))
+    place, findings, _ = next(iter(Trials()(rule, SCORING)))
     assert place == 0
     return findings[0]
 

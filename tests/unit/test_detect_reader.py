@@ -82,7 +82,7 @@ def test_a_whole_rule_is_read():
 )  # fmt: skip
 def test_what_is_wrong_is_named_with_file_key_and_mend(old, new, message):
     assert old in RULE
-    with pytest.raises(AmlError, match=f"^x.toml: {message}") as caught:
+    with pytest.raises(AmlError, match=rf"^x.toml(:\d+)?: {message}") as caught:
         read_rule(RULE.replace(old, new, 1), "x.toml")
     assert "\n" not in str(caught.value)
 
