@@ -19,5 +19,6 @@ def as_rule_file(rule: Rule) -> RuleFile:
         id=rule.id, version=1, title=rule.id, status="test", severity=Severity.HIGH, family=family, typology="",
         subject="customer", description="", explain="", references=(), amltrix=(), false_positives=(), blind_spots=(),
         triage=(), needs=(), profiles=rule.profiles, never=rule.never, opens=rule.opens, steps_fact=fact,
-        steps_at=tuple(bounds), given={}, parameters={}, detect=tuple(detect), tests=(), text=rule.id, place=rule.id,
+        steps_at=tuple(bounds), given={}, parameters={}, detect=tuple(detect), exempt=(), tests=(), text=rule.id,
+        place=rule.id,
     )  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from aml.cli import options, render, ruletext
 from aml.cli.movements import show_hops, show_transactions
-from aml.domain.finding import Finding
+from aml.domain.finding import Finding, Value
 from aml.scoring.combine import Part
 from aml.scoring.config import parse_scoring
 from aml.scoring.explain import score_lines
@@ -109,6 +109,10 @@ def _show_finding(finding: Finding, file: AlertFile, most: int) -> None:
     render.paragraph("measured: " + " · ".join(f"{name} {value}" for name, value in ruletext.measured(finding)))
     render.bullets(ruletext.markers(finding), mark="marker")
     render.bullets(finding.notes, mark="note:")
+    exemption = ruletext.exemption(finding.parameters)
+    if exemption:
+        sampled = "; opens all the same, as one in twenty do" if finding.opens else ""
+        render.bullets([exemption + sampled], mark="note:")
     if finding.path:
         show_hops(finding.path, finding.currency, file.evidence)
     else:
@@ -128,7 +132,7 @@ def _weigh(held: Sequence[Finding], stored: InForce | None, file: AlertFile, red
                 render.show(f"\n  {title}")
                 render.bullets(lines)
     first = held[0]
-    parameters = " · ".join(f"{name} = {_plain(value)}" for name, value in first.parameters.items())
+    parameters = " · ".join(f"{name} = {_plain(value)}" for name, value in _in_force(first))
     render.show("\n  In force")
     render.facts(
         [
@@ -137,6 +141,11 @@ def _weigh(held: Sequence[Finding], stored: InForce | None, file: AlertFile, red
             ("  derived again", " ".join(_derived(held, stored, file, rederive))),
         ]
     )
+
+
+def _in_force(finding: Finding) -> Iterator[tuple[str, Value]]:
+    """The parameters of the rule; an exemption is told in words."""
+    return ((name, value) for name, value in finding.parameters.items() if not name.startswith("exempt_"))
 
 
 def _plain(value: Any) -> str:

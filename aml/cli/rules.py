@@ -65,6 +65,7 @@ def explain(
     json: options.Json = False,
 ) -> None:
     """Explain a rule: what it looks for, its parameters and why, what is innocent, and what it cannot see."""
+    from aml.detect.exempt import noted
     from aml.detect.load import load_rule
     from aml.detect.needs import told, told_lacking
 
@@ -84,6 +85,9 @@ def explain(
     render.heading("Parameters")
     rows = [(f"  {name}", value, bounds, why) for name, value, bounds, why in rule.described_parameters()]
     render.table(["  name", "value", "may be", "why"], rows)
+    if rule.exempt:
+        render.heading("Exempt")
+        render.bullets(f"{row.subject}: {ruletext.exemption(noted(row))}" for row in rule.exempt)
     if rule.needs:
         render.heading("Cannot do without")
         lacking = f"a record that it would count and that names {told_lacking(rule.needs)} is insufficient: counted"

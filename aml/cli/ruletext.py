@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from aml.cli import render
-from aml.domain.finding import Finding, Value
+from aml.domain.finding import EXEMPT, Finding, Value
 from aml.engine.facts import MONEY
 
 _HOLE: Final = re.compile(r"\{(\w+)\}")
@@ -109,6 +109,15 @@ def measured(finding: Finding) -> Iterator[tuple[str, str]]:
     for name, value in finding.measured.items():
         if not _MARKER.fullmatch(name) and name != "markers":
             yield name.replace("_", " "), told(name, value, finding.currency)
+
+
+def exemption(parameters: Mapping[str, Value]) -> str:
+    """An exemption as people read it, from what a finding notes of it; empty where it notes none."""
+    if EXEMPT not in parameters:
+        return ""
+    cap = f" up to {render.number(float(held))}" if (held := parameters.get("exempt_cap")) is not None else ""
+    whose = f"answers for it: {parameters['exempt_owner']}, approved by: {parameters['exempt_approver']}"
+    return f"exempt until {parameters[EXEMPT]}{cap} ({parameters['exempt_reason']}; {whose})"
 
 
 def markers(finding: Finding) -> Iterator[str]:

@@ -105,6 +105,7 @@ def summary_object(summary: RunSummary) -> dict[str, Any]:
         "findings": summary.findings,
         "alerts": summary.alerts,
         "near_misses": summary.near_misses,
+        "exempted": summary.exempted,
         "insufficient": dict(sorted(summary.insufficient.items())),
         "seconds": round(summary.seconds, 3),
         "transactions_per_second": round(summary.transactions_per_second),
@@ -124,11 +125,14 @@ def show_summary(summary: RunSummary, db: str) -> None:
     if summary.read == 0:
         render.say("nothing was read: the feed is empty")
     render.insufficient(summary.insufficient, summary.lacking)
+    near = f"of them near misses {render.count(summary.near_misses)}"
+    if summary.exempted:
+        near += f", exempt {render.count(summary.exempted)}"
     render.heading("Found")
     render.facts(
         [
             ("alerts", render.count(summary.alerts)),
-            ("findings", f"{render.count(summary.findings)}, of them near misses {render.count(summary.near_misses)}"),
+            ("findings", f"{render.count(summary.findings)}, {near}"),
             ("time", f"{render.span(summary.seconds * 1e6)}, {summary.transactions_per_second:,.0f} transactions/s"),
             ("database", options.public(db)),
         ]

@@ -56,6 +56,7 @@ def _told(connection: Connection) -> dict[str, Any]:
         "findings": counts.findings,
         "alerts": counts.alerts,
         "near_misses": counts.near_misses,
+        "exempted": counts.exempted,
         "insufficient": {} if checkpoint is None else checkpoint.body.get("insufficient", {}),
         "lacking": {} if checkpoint is None else checkpoint.body.get("lacking", {}),
         "dead_letters": count_dead_letters(connection),
@@ -86,7 +87,8 @@ def _run(run: dict[str, Any]) -> dict[str, Any]:
 
 def _show(told: dict[str, Any]) -> None:
     render.heading(f"Database {told['database']}")
-    pairs = [(name.replace("_", " "), render.count(told[name])) for name in ("alerts", "findings", "near_misses")]
+    names = ("alerts", "findings", "near_misses", *(["exempted"] if told["exempted"] else []))
+    pairs = [(name.replace("_", " "), render.count(told[name])) for name in names]
     render.facts([*pairs, ("rejected", render.count(sum(told["dead_letters"].values())))])
     render.heading("Watermark: what lies more than the lateness before it is settled")
     render.facts((name, at or "none yet") for name, at in told["watermark"].items())

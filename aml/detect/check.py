@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from aml import content
+from aml.detect.exempt import exempt_from_all
 from aml.detect.judge import SPECIAL, judge
 from aml.detect.kinds import KINDS
-from aml.detect.load import read_typologies, rule_files
+from aml.detect.load import profile_names, read_typologies, rule_files
 from aml.detect.lock import differences, read_lock, write_lock
 from aml.detect.mutate import mutants
 from aml.detect.reader import read_rule
@@ -62,6 +63,7 @@ def check_rules(trial: Trial, rules: Path | None = None, *, refresh_lock: bool =
     held = list(_readable(root, problems))
     if refresh_lock and not problems:
         write_lock(root, held)
+    problems += exempt_from_all(held, profile_names(root))
     problems += differences(held, read_lock(root))
     tried = 0
     for rule in held:

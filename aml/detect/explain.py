@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from aml import content
+from aml.detect import exempt
 from aml.detect.kinds import KINDS
 from aml.detect.reader import read_rule
 from aml.detect.rulefile import CASH_INTENSIVE, Condition, Number, Parameter, RuleFile
@@ -53,6 +54,7 @@ def _differences(rule: RuleFile, finding: Finding, scoring: ScoringConfig) -> It
     if not any(holds(a.when, facts, segment, read) for a in alternatives):
         yield "what was measured does not meet the rule's condition"
     opens = rule.opens if isinstance(rule.opens, bool) else holds(rule.opens, facts, segment, read)
+    opens = opens and exempt.opens(rule, finding)
     if opens != finding.opens:
         yield f"it {'opens' if opens else 'does not open'} an alert by the text"
     steps = _steps(rule, facts, read)

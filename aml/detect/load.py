@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from aml import content
+from aml.detect.exempt import exempt_from_all
 from aml.detect.profile import Profile, load_profile
 from aml.detect.reader import read_rule
 from aml.detect.rulefile import RuleFile
@@ -43,13 +44,23 @@ def read_rules(rules: Path | None = None) -> list[RuleFile]:
 
 
 def _check_registers(root: Path, rules: Mapping[str, RuleFile]) -> None:
-    """Every rule's typology is registered, and a lock stands beside the rules (`aml rules check` compares with it)."""
+    """Every rule's typology is registered, nobody is exempt from all rules, and a lock stands beside them.
+
+    `aml rules check` compares with it.
+    """
     typologies = read_typologies(root)
     for rule in rules.values():
         if rule.typology not in typologies:
             raise AmlError(f"{rule.place}: typology: {rule.typology!r} is not in typologies.toml: add it there")
+    for told in exempt_from_all(rules.values(), profile_names(root)):
+        raise AmlError(told)
     if not (root / "rules.lock").is_file():
         raise AmlError(f"{root / 'rules.lock'}: missing: write it with `aml rules check --write-lock`")
+
+
+def profile_names(rules: Path) -> list[str]:
+    """The profiles that there are."""
+    return sorted(path.stem for path in (rules / "profiles").glob("*.toml"))
 
 
 def read_typologies(rules: Path | None = None) -> dict[str, Any]:

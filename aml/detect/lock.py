@@ -33,7 +33,7 @@ class Entry:
 
 def behaviour(rule: RuleFile) -> str:
     """Hash of everything in a rule file that can change a result."""
-    told = {
+    told: dict[str, Any] = {
         "severity": rule.severity.value, "family": rule.family.value, "typology": rule.typology,
         "subject": rule.subject, "deprecated": rule.status == "deprecated", "profiles": rule.profiles,
         "never": rule.never, "needs": rule.needs, "opens": rule.opens,
@@ -41,6 +41,8 @@ def behaviour(rule: RuleFile) -> str:
         "detect": [[one.kind, one.settings, one.when] for one in rule.detect],
         "parameters": {name: _parameter(held) for name, held in rule.parameters.items()},
     }  # fmt: skip
+    if rule.exempt:
+        told["exempt"] = [[row.subject, str(row.since), str(row.until), row.cap] for row in rule.exempt]
     return hashlib.sha256(json.dumps(_plain(told), sort_keys=True).encode()).hexdigest()
 
 

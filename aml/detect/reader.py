@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -9,6 +10,7 @@ from decimal import Decimal
 from difflib import get_close_matches
 from typing import Any, Final
 
+from aml.detect.exempt import MOST_DAYS, Exemption
 from aml.detect.kinds import KINDS
 from aml.detect.lines import line_of
 from aml.detect.rulefile import CASH_INTENSIVE, SEGMENTS, Alternative, Number, Parameter, RuleFile, size
@@ -29,6 +31,11 @@ _OTHER: Final = (
 )  # fmt: skip
 _PARAMETER_KEYS: Final = {"value", "range", "unit", "of", "fixed", "why", "segment"}
 _TEST_KEYS: Final = {"name", "profile", "parties", "rates", "history_from", "events", "expect"}
+_EXEMPT_TEXTS: Final = {
+    "subject": "give the customer or account as records name it", "owner": "say who answers for it",
+    "approver": "say who approved it", "reason": "say why",
+}  # fmt: skip
+_EXEMPT_KEYS: Final = {*_EXEMPT_TEXTS, "from", "until", "cap"}
 _MOST_STEPS: Final = 4
 _NOT_A_FIELD: Final = ("debit_value", "credit_value", "extra", "place")  # ours, not the record's
 
@@ -77,7 +84,8 @@ class _Reader:
             blind_spots=lists["blind_spots"], triage=lists["triage"], needs=self._needs(),
             profiles=self._list("profiles") if "profiles" in self.table else None, never=self._segments("never"),
             opens=opens, steps_fact=steps_fact, steps_at=steps_at, given=self._table("given"), parameters=parameters,
-            detect=detect, tests=tuple(self._test(k, body) for k, body in enumerate(self._tables("tests"))),
+            detect=detect, exempt=tuple(self._exemption(k, body) for k, body in enumerate(self._tables("exempt"))),
+            tests=tuple(self._test(k, body) for k, body in enumerate(self._tables("tests"))),
             text=self.text, place=self.place,
         )  # fmt: skip
 
@@ -221,6 +229,34 @@ class _Reader:
             if not isinstance(body.get(key), form):
                 raise self._error(f"{where}.{key}", "missing, or of another form")
         return body
+
+    def _exemption(self, place: int, body: dict[str, Any]) -> Exemption:
+        where = f"exempt[{place}]"
+        self._only(body, _EXEMPT_KEYS, where)
+        texts = {key: self._said(body, key, f"{where}.{key}", mend) for key, mend in _EXEMPT_TEXTS.items()}
+        if texts["approver"] == texts["owner"]:
+            raise self._error(f"{where}.approver", "is the owner: somebody else must approve it")
+        since, until = (self._date(body, key, f"{where}.{key}") for key in ("from", "until"))
+        if until <= since:
+            raise self._error(f"{where}.until", "must be after from")
+        if (until - since).days >= MOST_DAYS:
+            raise self._error(f"{where}.until", "is more than a year after from: look at it again by then")
+        cap = body.get("cap")
+        if cap is not None and (isinstance(cap, bool) or not isinstance(cap, int | Decimal) or cap <= 0):
+            raise self._error(f"{where}.cap", "must be a number over 0, in major units of the reporting currency")
+        return Exemption(since=since, until=until, cap=cap, **texts)
+
+    def _said(self, body: Mapping[str, Any], key: str, where: str, mend: str) -> str:
+        value = body.get(key)
+        if not isinstance(value, str) or not value.strip():
+            raise self._error(where, f"missing: {mend}")
+        return value.strip()
+
+    def _date(self, body: Mapping[str, Any], key: str, where: str) -> dt.date:
+        value = body.get(key)
+        if not isinstance(value, dt.date) or isinstance(value, dt.datetime):
+            raise self._error(where, "must be a date, as in 2026-01-31")
+        return value
 
     # forms
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, Final
 
+from aml.detect.exempt import Exemption
 from aml.domain.finding import Family, Severity
 
 SEGMENTS: Final = ("person", "business", "processor", "bank", "exchange", "public", "other")
@@ -89,6 +90,7 @@ class RuleFile:
     given: Mapping[str, Any]
     parameters: Mapping[str, Parameter]
     detect: tuple[Alternative, ...]
+    exempt: tuple[Exemption, ...]
     tests: tuple[Mapping[str, Any], ...]
     text: str
     place: str

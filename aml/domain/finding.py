@@ -14,6 +14,9 @@ NAMESPACE = uuid.UUID("3f0a4c52-6c1f-5c0e-9a38-4c1d0f6a7b21")
 
 _json_array = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
+# Among the parameters of a finding: it is exempt, or would be and was sampled. The last day of the exemption.
+EXEMPT = "exempt_until"
+
 Value = int | float | str | bool | None
 
 

@@ -9,6 +9,7 @@ commit leaves files that nobody names, one that dies after it leaves retired one
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -154,7 +155,7 @@ class Keeper:
     def _finish(self, uow: UnitOfWork, work: Work) -> queries.Counts:
         uow.dead_letters.add(work.letters)
         held = queries.count(uow.connection)
-        counts = {**work.counts, "findings": held.findings, "alerts": held.alerts, "near_misses": held.near_misses}
+        counts = {**work.counts, **dataclasses.asdict(held)}
         if work.ends is None:
             uow.runs.count(work.run_id, counts)
         else:

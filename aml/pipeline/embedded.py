@@ -208,7 +208,7 @@ class _Run:
             read=tally.read, scored=counts.scored, duplicates=counts.duplicates,
             rejected=dict(sorted(tally.rejected.items())), superseded=host.rows.superseded, voided=host.rows.voided,
             not_booked=counts.not_booked, own_account=counts.own_account, late=counts.late,
-            findings=held.findings, alerts=held.alerts, near_misses=held.near_misses,
+            findings=held.findings, alerts=held.alerts, near_misses=held.near_misses, exempted=held.exempted,
             insufficient=host.insufficient.counts, lacking=self.judgement.lacking,
             seconds=seconds, transactions_per_second=tally.read / max(seconds, 1e-9),
             messages=(

@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 import polars as pl
 
+from aml.detect import exempt
 from aml.detect.compile import Compiled
 from aml.detect.rulefile import SEGMENTS, Parameter, RuleFile
 from aml.domain.finding import Finding, FindingChange, Hop, Subject, SubjectKind, Value, name_id
@@ -82,7 +83,7 @@ class Assembly:
             networks=self._networks(subject.institution, hits, tx, named), hits=len(legs),
             notes=self._notes(strongest, held), path=self._path(strongest, tx, named, texts),
         )  # fmt: skip
-        return FindingChange.upsert(made), tuple(named[x][1] for x in evidence.tolist())
+        return FindingChange.upsert(exempt.judged(rule, made)), tuple(named[x][1] for x in evidence.tolist())
 
     def _measured(self, hit: Hit) -> dict[str, Value]:
         names = FACTS[self.compiled.program.kinds[hit.detector]]

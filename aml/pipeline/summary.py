@@ -62,8 +62,9 @@ class RunSettings:
 class RunSummary:
     """How a run ended: read = scored + duplicates + Σ rejected; superseded to late are subsets of scored.
 
-    findings, alerts and near_misses are those current in the database, insufficient its records that a rule would count
-    and cannot judge, by rule, lacking what these name in words; messages are for people, one line each.
+    findings, alerts, near_misses and exempted (near misses by an exemption) are those current in the database;
+    insufficient: its records that a rule would count and cannot judge, by rule; lacking: what these name, in words;
+    messages are for people, one line each.
     """
 
     read: int
@@ -78,6 +79,7 @@ class RunSummary:
     findings: int
     alerts: int
     near_misses: int
+    exempted: int
     insufficient: dict[str, int]
     lacking: dict[str, str]
     seconds: float

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, select, update
+from sqlalchemy import Connection, bindparam, case, func, select, update
 
-from aml.domain.finding import Family, Finding, FindingChange, Hop, Severity, Subject
+from aml.domain.finding import EXEMPT, Family, Finding, FindingChange, Hop, Severity, Subject
 from aml.store.encoding import digest, from_json, to_json
 from aml.store.statements import in_chunks, insert_all, insert_new
 from aml.store.subjects import load_subjects, lock_subjects
@@ -223,11 +223,14 @@ def current_ids(connection: Connection) -> list[str]:
     return list(connection.execute(select(findings.c.finding_id).where(findings.c.state == CURRENT)).scalars())
 
 
-def count_findings(connection: Connection) -> tuple[int, int]:
-    """(current findings, those of them that open nothing: near misses)."""
-    query = select(findings.c.opens, func.count()).where(findings.c.state == CURRENT).group_by(findings.c.opens)
-    by_opens = {bool(opens): number for opens, number in connection.execute(query)}
-    return sum(by_opens.values()), by_opens.get(False, 0)
+def count_findings(connection: Connection) -> tuple[int, int, int]:
+    """(current findings, those of them that open nothing: near misses, those of these that are exempt)."""
+    # A key of the stored JSON: in a value its quotes would stand behind backslashes.
+    exempt = func.count(case((findings.c.parameters.contains(f'"{EXEMPT}":', autoescape=True), 1)))
+    query = select(findings.c.opens, func.count(), exempt).where(findings.c.state == CURRENT).group_by(findings.c.opens)
+    held = {bool(opens): (number, noted) for opens, number, noted in connection.execute(query)}
+    near, exempted = held.get(False, (0, 0))
+    return sum(number for number, _ in held.values()), near, exempted
 
 
 def _transaction_ids(connection: Connection, ids: Sequence[str]) -> dict[tuple[str, int], tuple[str, ...]]:

@@ -21,11 +21,13 @@ from aml.store.tables import alert_findings, alerts, finding_transactions, findi
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What the database holds now: near misses are current findings that open nothing."""
+    """What the database holds now: near misses are current findings that open nothing, exempted those of them that a
+    rule's exemption spares."""
 
     findings: int
     alerts: int
     near_misses: int
+    exempted: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +50,9 @@ class AlertFile:
 
 def count(connection: Connection) -> Counts:
     """Current findings, alerts (closed ones too, withdrawn ones not) and near misses."""
-    current, near_misses = count_findings(connection)
+    current, near_misses, exempted = count_findings(connection)
     shown = select(func.count()).select_from(alerts).where(alerts.c.status != AlertStatus.WITHDRAWN.value)
-    return Counts(current, connection.execute(shown).scalar_one(), near_misses)
+    return Counts(current, connection.execute(shown).scalar_one(), near_misses, exempted)
 
 
 def list_alerts(

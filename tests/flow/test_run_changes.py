@@ -83,6 +83,49 @@ def test_a_changed_rule_judges_anew(world, tmp_path, content):
     assert withdrawn
 
 
+def test_an_exemption_judges_anew(world, tmp_path, content):
+    """What it spares stays a finding and opens nothing; what is sampled opens and says so."""
+    spared = []
+
+    def change():
+        query = """SELECT DISTINCT subjects.id FROM findings JOIN subjects USING (subject_key) WHERE state = 'current'
+                    AND opens AND rule = 'layering-pass-through' ORDER BY subjects.id"""
+        spared.extend(name for (name,) in asked(url(tmp_path, "old.db"), query))
+        path = content / "layering" / "layering-pass-through.toml"
+        rows = [
+            f'[[exempt]]\nsubject = "{name}"\nfrom = {since}\nuntil = {until}\n'
+            'owner = "o"\napprover = "a"\nreason = "r"\n'
+            for name in spared
+            for since, until in (("2025-06-01", "2026-05-31"), ("2026-06-01", "2027-05-31"))
+        ]
+        path.write_text(path.read_text() + "".join(rows))
+
+    before, after, told, db = changed_in_between(world, tmp_path, change)
+    assert len(before) == len(after)
+    assert len(spared) > 3
+    query = "SELECT opens, parameters FROM findings WHERE state = 'current' AND rule = 'layering-pass-through'"
+    held = [(opens, json.loads(parameters)) for opens, parameters in asked(db, query)]
+    assert all(parameters["exempt_sampled"] for opens, parameters in held if opens)
+    near = [parameters for opens, parameters in held if not opens and "exempt_until" in parameters]
+    assert {parameters["exempt_owner"] for parameters in near} == {"o"}
+    assert told.exempted == len(near) > 3
+    status = json.loads(CliRunner().invoke(app, ["status", "--db", db, "--json"]).stdout)
+    assert status["exempted"] == told.exempted
+    assert "exempt until 2026-05-31" in CliRunner().invoke(app, ["rules", "explain", "layering-pass-through"]).stdout
+    alerts = [alert["alert_id"] for alert in exported(db)]
+    explained = [CliRunner().invoke(app, ["alerts", "explain", alert, "--db", db]).stdout for alert in alerts]
+    shown = [text for text in explained if "exempt until 2026-05-31 (r; answers for it: o, approved by: a)" in text]
+    assert len(shown) == sum("exempt_until" in text for text in exempt_reasons(db))
+    assert not any("exempt_owner" in text for text in explained)
+
+
+def exempt_reasons(db):
+    """The parameters of the exempt findings that stand in an alert, one text an alert."""
+    query = """SELECT group_concat(parameters) FROM alert_findings JOIN findings USING (finding_id, version)
+               JOIN alerts USING (alert_id) WHERE alerts.status != 'withdrawn' GROUP BY alert_id"""
+    return [text for (text,) in asked(db, query)]
+
+
 def test_a_changed_scoring_scores_anew(world, tmp_path, content):
     def change():
         edit(content / "scoring.toml", r"medium( *)= 20\n", r"medium\1= 30\n")

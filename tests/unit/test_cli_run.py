@@ -27,6 +27,7 @@ SUMMARY = {
     "findings": 7,
     "alerts": 2,
     "near_misses": 4,
+    "exempted": 1,
     "insufficient": {"structuring-smurfing": 3},
     "lacking": {"structuring-smurfing": "neither branch nor conductor"},
     "seconds": 0.25,
@@ -112,6 +113,7 @@ def test_the_summary_accounts_for_every_record(house):
     assert ["not_json", "5"] in lines
     assert not any(words[0] == "voided" for words in lines)
     assert "400 transactions/s" in shown
+    assert "of them near misses 4, exempt 1" in shown
     assert ["structuring-smurfing", "3", "records", "name", "neither", "branch", "nor", "conductor"] in lines
 
 

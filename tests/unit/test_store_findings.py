@@ -81,6 +81,16 @@ def test_near_misses_are_counted_among_findings(database):
         assert count(connection) == dataclasses.replace(count(connection), findings=3, alerts=1, near_misses=2)
 
 
+def test_exempt_findings_are_counted_among_near_misses(database):
+    noted = {"exempt_until": "2026-12-31", "segment": "person"}
+    said = {"segment": 'the words "exempt_until": in a value'}
+    sampled = finding("c", parameters={**noted, "exempt_sampled": True})
+    near = [finding("a", opens=False, parameters=noted), finding("b", opens=False, parameters=said)]
+    put(database, sampled, *near)
+    with database.read() as connection:
+        assert (count(connection).near_misses, count(connection).exempted) == (2, 1)
+
+
 def test_evidence_is_kept_once_per_content_newest_revision_first(database):
     records = [
         EvidenceRecord("main", "T1", 1, T0, '{"transaction_id":"T1","revision":1}'),
