@@ -23,6 +23,7 @@ class Insufficient:
     def __init__(self, compiled: Compiled) -> None:
         self._compiled = compiled
         self._numbers = np.zeros(len(compiled.needs), np.int64)
+        self._fields = sorted({name for need in compiled.needs for group in need.groups for name in group})
 
     @property
     def counts(self) -> dict[str, int]:
@@ -38,7 +39,9 @@ class Insufficient:
         segment: of each row of the party table."""
         if not self._compiled.needs or not columns["t"].size:
             return
-        movements = records if moves.all() else records.filter(pl.Series(moves))
+        movements = records.select(self._fields)
+        if not moves.all():
+            movements = movements.filter(pl.Series(moves))
         found = lacking(self._compiled, movements, columns, tags, segment)
         self._numbers += [np.count_nonzero(lacks) for lacks in found.values()]
 
