@@ -6,6 +6,7 @@ import getpass
 import sys
 from collections.abc import Iterable
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
@@ -182,24 +183,30 @@ def explain(
         wanted = {file.scoring_sha256, *(finding.rule_sha256 for _, _, finding in file.findings)}
         found = {sha256: load_text(connection, sha256) for sha256 in sorted(wanted)}
     texts = {sha256: text for sha256, text in found.items() if text is not None}
+    scoring = texts.get(file.scoring_sha256)
+    again = partial(_rederive, scoring=None if scoring is None else scoring.text)
     if json:
         told = _file_object(file)
         for reason in told["reasons"]:
             stored = texts.get(reason["sha256"])
             reason["text"] = None if stored is None else stored.text
             reason["derived_again"] = stored is not None and all(
-                _rederive(stored.text, f) is None for _, _, f in file.findings if f.rule_sha256 == reason["sha256"]
+                again(stored.text, f) is None for _, _, f in file.findings if f.rule_sha256 == reason["sha256"]
             )
         render.emit(told)
         return
-    write_note(file, texts, _rederive, most=transactions, where=options.where(db))
+    write_note(file, texts, again, most=transactions, where=options.where(db))
 
 
-def _rederive(text: str, finding: Any) -> str | None:
-    """None where the rule text gives the finding's points again from what was measured, else the difference."""
+def _rederive(text: str, finding: Any, scoring: str | None) -> str | None:
+    """None where the rule text gives the finding's points again from what was measured, else the difference.
+
+    scoring: the text of the alert's own; None where it is not stored, then the one in force.
+    """
     from aml.detect.explain import rederive
+    from aml.scoring.config import parse_scoring
 
-    return rederive(text, finding)
+    return rederive(text, finding, None if scoring is None else parse_scoring(scoring, "the stored scoring.toml"))
 
 
 @app.command()

@@ -7,8 +7,9 @@ from itertools import groupby
 from typing import Any, Final
 
 from aml.cli import options, render, ruletext
+from aml.cli.modelnote import show_strange, terms
 from aml.cli.movements import show_hops, show_transactions
-from aml.domain.finding import Finding, Value
+from aml.domain.finding import Family, Finding, Value
 from aml.scoring.combine import Part
 from aml.scoring.config import parse_scoring
 from aml.scoring.explain import score_lines
@@ -106,9 +107,12 @@ def _show_finding(finding: Finding, file: AlertFile, most: int) -> None:
     transactions = render.plural(len(finding.transaction_ids), "transaction")
     render.show()
     render.paragraph(f"Week of {finding.week.isoformat()}{near}: {period}, {transactions}, {total}")
-    render.paragraph("measured: " + " · ".join(f"{name} {value}" for name, value in ruletext.measured(finding)))
-    render.bullets(ruletext.markers(finding), mark="marker")
-    render.bullets(finding.notes, mark="note:")
+    if finding.family is Family.MODEL:
+        show_strange(finding, file.evidence)
+    else:
+        render.paragraph("measured: " + " · ".join(f"{name} {value}" for name, value in ruletext.measured(finding)))
+        render.bullets(ruletext.markers(finding), mark="marker")
+        render.bullets(finding.notes, mark="note:")
     exemption = ruletext.exemption(finding.parameters)
     if exemption:
         sampled = "; opens all the same, as one in twenty do" if finding.opens else ""
@@ -133,10 +137,13 @@ def _weigh(held: Sequence[Finding], stored: InForce | None, file: AlertFile, red
                 render.bullets(lines)
     first = held[0]
     parameters = " · ".join(f"{name} = {_plain(value)}" for name, value in _in_force(first))
+    what = "rule"
+    if first.family is Family.MODEL:
+        what, parameters = "model", terms(first.parameters)
     render.show("\n  In force")
     render.facts(
         [
-            ("  rule", f"{first.rule} version {first.rule_version}, sha256 {first.rule_sha256[:_HASH]}…"),
+            (f"  {what}", f"{first.rule} version {first.rule_version}, sha256 {first.rule_sha256[:_HASH]}…"),
             ("  parameters", parameters or "none"),
             ("  derived again", " ".join(_derived(held, stored, file, rederive))),
         ]

@@ -52,7 +52,10 @@ class Spec:
     text: str
 
 
-_KEYS: Final = {"id", "version", "title", "kind", "status", "description", "blind_spots", "features", "fit", "artefact"}
+_LISTS: Final = ("blind_spots", "false_positives", "triage")
+_KEYS: Final = {
+    "id", "version", "title", "kind", "status", "description", "explain", *_LISTS, "features", "fit", "artefact",
+}  # fmt: skip
 Check = Callable[[Any], bool]
 
 
@@ -118,13 +121,17 @@ def _spec(path: Path, table: dict[str, Any], text: str) -> Spec:
         raise AmlError(f"{path}: version: must be a whole number of 1 or more")
     if table["kind"] not in set(ModelKind):
         raise AmlError(f"{path}: kind: must be one of {', '.join(ModelKind)}, not {table['kind']!r}")
-    spots = table.get("blind_spots", [])
-    if not isinstance(spots, list) or not all(isinstance(s, str) for s in spots):
-        raise AmlError(f"{path}: blind_spots: must be a list of texts")
+    if not isinstance(table.get("explain", ""), str):
+        raise AmlError(f"{path}: explain: must be a text, what an alert says of the model")
+    for key in _LISTS:
+        held = table.get(key, [])
+        if not isinstance(held, list) or not all(isinstance(text, str) for text in held):
+            raise AmlError(f"{path}: {key}: must be a list of texts")
     _check_features(path, table.get("features"))
     kind = ModelKind(table["kind"])
     fit = _fit(path, kind, table.get("fit"))
-    return Spec(table["id"], table["version"], table["title"], kind, table["description"], tuple(spots), fit, text)
+    spots = tuple(table.get("blind_spots", ()))
+    return Spec(table["id"], table["version"], table["title"], kind, table["description"], spots, fit, text)
 
 
 def _check_features(path: Path, names: Any) -> None:

@@ -251,9 +251,9 @@ class ModelFindings:
         """What drove the score, in words: of the strongest leg first, then of some others, by transaction."""
         others = [one for one in legs if one is not strongest][: MOST_NOTES - 1]
         phrases = why(self._models.table, _legs([strongest, *others]))
-        first = ", ".join(phrases[0])
+        first = "; ".join(phrases[0])
         rest = zip(others, phrases[1:], strict=True)
-        return (first, *(f"{named[one.transaction][0]}: {', '.join(told)}" for one, told in rest))
+        return (first, *(f"{named[one.transaction][0]}: {'; '.join(told)}" for one, told in rest))
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
         """The strange legs, for a snapshot; they fit only the models that found them."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from aml.domain.errors import AmlError
 from aml.learn.bench import legs_like
 from aml.learn.bundle import load_bundle
 from aml.learn.drift import OTHER_DATA, shifts
@@ -34,6 +35,27 @@ def models(weights):
 
 def test_each_kind_of_model_ships_once():
     assert sorted(read_spec(folder / "model.toml").kind for folder in FOLDERS) == sorted(ModelKind)
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda f: f.name)
+def test_a_model_says_what_an_alert_needs(folder):
+    said = tomllib.loads((folder / "model.toml").read_text())
+    assert "not that anything is wrong" in said["explain"]
+    assert all(len(said[key]) >= 2 for key in ("blind_spots", "false_positives", "triage"))
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda f: f.name)
+@pytest.mark.parametrize(("old", "new", "told"), [
+    ('explain = """', "explain = 7\nrest = \"\"\"", "unknown key"),
+    ("triage = [", "triage = [7, ", "triage: must be a list of texts"),
+    ('false_positives = [', 'false_positivs = [', "false_positivs: unknown key"),
+])  # fmt: skip
+def test_what_is_wrong_in_it_is_named(folder, old, new, told, tmp_path):
+    path = tmp_path / folder.name / "model.toml"
+    path.parent.mkdir()
+    path.write_text((folder / "model.toml").read_text().replace(old, new, 1))
+    with pytest.raises(AmlError, match=told):
+        read_spec(path)
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda f: f.name)

@@ -126,7 +126,7 @@ def exempt_reasons(db):
     return [text for (text,) in asked(db, query)]
 
 
-def test_a_changed_scoring_scores_anew(world, tmp_path, content):
+def test_a_changed_scoring_scores_anew(world, tmp_path, content, monkeypatch):
     def change():
         edit(content / "scoring.toml", r"medium( *)= 20\n", r"medium\1= 30\n")
 
@@ -137,6 +137,13 @@ def test_a_changed_scoring_scores_anew(world, tmp_path, content):
     (text,) = asked(db, "SELECT in_force FROM runs ORDER BY run_id DESC LIMIT 1")[0]
     (sha256,) = (held["sha256"] for held in json.loads(text) if held["kind"] == "scoring")
     assert asked(db, f"SELECT count(*) FROM alerts WHERE scoring_sha256 = '{sha256}'")[0][0] > 0
+    monkeypatch.delenv("AML_CONTENT")  # what is in force by now is another: findings are derived by what was stored
+    for alert in exported(db):
+        asking = ["alerts", "explain", alert["alert_id"], "--db", db]
+        told = json.loads(CliRunner().invoke(app, [*asking, "--json"]).stdout)
+        assert all(reason["derived_again"] for reason in told["reasons"])
+        shown = CliRunner().invoke(app, asking).stdout
+        assert shown.count("yes: the stored rule text") == len(told["reasons"])
 
 
 def test_changed_models_score_anew(world, tmp_path, content):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -12,6 +13,7 @@ from typer.testing import CliRunner
 from aml.cli import app
 from aml.domain.alert import Disposition
 from aml.domain.finding import Family, Hop
+from aml.learn.spec import read_spec
 from aml.scoring.config import parse_scoring
 from aml.store.database import open_database
 from aml.store.dead_letters import DeadLetter
@@ -21,6 +23,7 @@ from aml.store.runs import InForce, Progress
 from tests.store_factory import SCORING_FILE, T0, finding, put
 
 HOUR = 3_600_000_000
+MODELS = Path(__file__).parents[2] / "models"
 RULE = """\
 id = "structuring-kept-under"
 title = "Cash deposits kept under the reporting threshold"
@@ -88,7 +91,7 @@ def url(tmp_path):
 def derives_again(monkeypatch):
     """The rule text gives every finding again; the test sets why not."""
     answer = SimpleNamespace(why=None)
-    monkeypatch.setattr("aml.cli.alerts._rederive", lambda text, found: answer.why)
+    monkeypatch.setattr("aml.cli.alerts._rederive", lambda text, found, scoring: answer.why)
     return answer
 
 
@@ -161,6 +164,57 @@ def test_the_note_on_a_path_goes_hop_by_hop(url, derives_again):
     assert "92 %" in note
     assert "86 % of the first amount arrives at the end, after 5 d" in note
     assert "note: only the day of T2 is known" in note
+
+
+def model_note(tmp_path, **given):
+    """The note on an alert that the model peer-tails raised, with its shipped text."""
+    spec = read_spec(MODELS / "peer-tails" / "model.toml")
+    text = InForce("model", spec.id, spec.version, spec.text)
+    scoring_text = InForce("scoring", "scoring.toml", 1, SCORING_FILE.read_text())
+    features = {"ln_amount": 9.16, "z_own": 5.24, "pair_new": 1.0, "through": 4.07}
+    rare = {"one_in": 585_225, "tail": 1 / 585_225, "known_days": 55, "one_in_by_peer_tails": 600_000}
+    values = {
+        "rule_sha256": text.sha256, "family": Family.MODEL, "typology": "anomaly", "points": 36, "total": 1_900_000,
+        "measured": rare | features, "crossed_at": T0 + HOUR, "transaction_ids": ("T1", "T2"),
+        "notes": ("larger than 99.98 % of person-to-person wires; the money has come 2 hops, more than 99.9 % of them",
+                  "T1: first payment to this payee, unlike 98 % of them"),
+        "parameters": {"segment": "person", "opening_quantile": 0.00001, "supporting_quantile": 0.0001,
+                       "artefact_sha256": "ab" * 32},
+    }  # fmt: skip
+    url = f"sqlite:///{tmp_path / 'models.db'}"
+    database = open_database(url)
+    with database.begin() as uow:
+        uow.runs.start("0.1.0", {}, ["feed.parquet"], [text, scoring_text])
+        uow.findings.add_evidence([record("T1"), record("T2", executed_at=T0 + HOUR, amount=940_000)])
+    opening = finding("peer-tails", **values)
+    put(database, opening, finding("peer-tails", week=1, **(values | given)), config=parse_scoring(scoring_text.text))
+    database.close()
+    return aml("alerts", "explain", ids(url)[0], "--db", url).stdout
+
+
+def test_the_note_on_a_model_reads_like_a_colleagues(tmp_path):
+    note = model_note(tmp_path)
+    for said in (
+        "It says that a payment is unusual, not that anything is wrong with it.",
+        "T2: 9,400.00 USD from cash to Ann (A1), cash, branch B7, 2024-01-01 10:06:40 UTC",
+        "About one in 590,000 payments of its training history is as strange. The holder had been known for 55 days.",
+        "- larger than 99.98 % of person-to-person wires\n",
+        "- the money has come 2 hops, more than 99.9 % of them\n",
+        "also T1: first payment to this payee, unlike 98 % of them",
+        "Money that looks like its peers in every single fact",
+        "A house, a car or an inheritance",
+        "yes: the stored rule text gives the same points",
+        "opens beyond one in 100,000, supports beyond one in 10,000, for a person",
+    ):
+        assert said in note, said
+    for raw in ("ln amount", "z own", "−ln", "`group`", "1e-05", "ab" * 32, "opening_quantile", "tail 1"):
+        assert raw not in note, raw
+
+
+def test_the_note_on_a_model_says_why_it_opens_nothing_alone(tmp_path):
+    measured = {"one_in": 518_568, "tail": 1 / 518_568, "known_days": 27}
+    near = model_note(tmp_path, measured=measured, opens=False, opened_at=None)
+    assert "The holder had been known for 27 days, too short for a model to open an alert alone." in near
 
 
 def test_the_note_says_where_the_finding_is_not_derived_again(url, derives_again):
