@@ -17,6 +17,7 @@ from aml.cli import options, render
 from aml.cli.codes import ExitCode, fail
 from aml.cli.database import opened
 from aml.domain.alert import Alert, AlertStatus, Disposition
+from aml.domain.finding import EXEMPT
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -130,7 +131,7 @@ def show(alert_id: options.AlertId, db: options.Db = options.DEFAULT_DB, json: o
             finding.rule,
             finding.week.isoformat(),
             render.count(finding.points),
-            "opens" if finding.opens else "near miss",
+            "opens" if finding.opens else "exempt" if EXEMPT in finding.parameters else "near miss",
             render.count(len(finding.transaction_ids)),
             render.money(finding.total, finding.currency),
         )

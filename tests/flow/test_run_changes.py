@@ -117,13 +117,20 @@ def test_an_exemption_judges_anew(world, tmp_path, content):
     shown = [text for text in explained if "exempt until 2026-05-31 (r; answers for it: o, approved by: a)" in text]
     assert len(shown) == sum("exempt_until" in text for text in exempt_reasons(db))
     assert not any("exempt_owner" in text for text in explained)
+    listed = [CliRunner().invoke(app, ["alerts", "show", alert, "--db", db]).stdout for alert in alerts]
+    assert sum("  exempt  " in text for text in listed) == sum('"exempt_until"' in text for text in near_reasons(db))
 
 
-def exempt_reasons(db):
-    """The parameters of the exempt findings that stand in an alert, one text an alert."""
-    query = """SELECT group_concat(parameters) FROM alert_findings JOIN findings USING (finding_id, version)
-               JOIN alerts USING (alert_id) WHERE alerts.status != 'withdrawn' GROUP BY alert_id"""
+def exempt_reasons(db, which="true"):
+    """The parameters of the findings that stand in an alert, one text an alert."""
+    query = f"""SELECT group_concat(parameters) FROM alert_findings JOIN findings USING (finding_id, version)
+                JOIN alerts USING (alert_id) WHERE alerts.status != 'withdrawn' AND {which} GROUP BY alert_id"""
     return [text for (text,) in asked(db, query)]
+
+
+def near_reasons(db):
+    """The same of near misses alone."""
+    return exempt_reasons(db, "NOT opens")
 
 
 def test_a_changed_scoring_scores_anew(world, tmp_path, content, monkeypatch):
