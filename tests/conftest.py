@@ -42,6 +42,14 @@ settings.load_profile(os.environ.get("AML_HYPOTHESIS") or ("ci" if EVERYTHING el
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile all kernels once, before any worker would."""
+    if not hasattr(config, "workerinput"):
+        from aml.pipeline.kernels import compile_kernels
+
+        compile_kernels(print)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Leave thorough tests out unless everything is asked for."""
     if EVERYTHING:

@@ -46,12 +46,14 @@ def demo(
     """
     from aml.feed.simulate import SimulateSettings, simulate, write
     from aml.pipeline.embedded import RunSettings, run_feeds
+    from aml.pipeline.kernels import compile_kernels
     from aml.store.queries import list_alerts
 
     began = time.monotonic()
     url = _begin(folder)
     render.say(f"inventing a bank of about {transactions:,} transactions in {folder}/")
     bank = write(simulate(SimulateSettings(transactions=transactions, seed=seed)), folder)
+    compile_kernels(render.say)
     with Work("detect") as work:
         summary = run_feeds(RunSettings(feeds=(str(bank["transactions"]),), parties=bank["parties"], db=url), work)
     for message in summary.messages:

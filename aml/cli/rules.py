@@ -39,8 +39,10 @@ def check(
 ) -> None:
     """Check every rule file: form, parameters, inline tests, and that each parameter is tested on both sides."""
     from aml.detect.check import check_rules
+    from aml.pipeline.kernels import compile_kernels
     from aml.pipeline.trial import Trials
 
+    compile_kernels(render.say)
     report = check_rules(Trials(), refresh_lock=write_lock)
     if json:
         told = {

@@ -64,6 +64,7 @@ def run(
     Defective records are counted, kept and passed by: see `aml dlq list`.
     """
     from aml.pipeline.embedded import RunSettings, run_feeds
+    from aml.pipeline.kernels import compile_kernels
 
     limit = None if rejects_over is None else options.read_percent(rejects_over)
     settings = RunSettings(
@@ -80,6 +81,7 @@ def run(
         models=models,
         scores_out=scores_out,
     )
+    compile_kernels(render.say)
     with Work("run") as work:
         summary = run_feeds(settings, work)
     for message in summary.messages:

@@ -27,6 +27,7 @@ def train(
     json: options.Json = False,
 ) -> None:
     """Train the models on history without labels; `aml run --models DIR` uses them."""
+    from aml.pipeline.kernels import compile_kernels
     from aml.pipeline.training import TrainSettings, train_feeds
 
     settings = TrainSettings(
@@ -38,6 +39,7 @@ def train(
         profile=profile,
         out=out,
     )
+    compile_kernels(render.say)
     with Work("train") as work:
         trained = train_feeds(settings, work)
     told = {

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from aml.engine.layout import CASH_IN, CASH_OUT, T_CASH, VISIT
-from aml.engine.tables import first_on_day, kernel
+from aml.engine.tables import first_on_day, inner
 from aml.engine.walk import (
     add_distinct,
     counted_credit,
@@ -28,7 +28,7 @@ VISIT_TIME = 15 * 60 * 1_000_000
 NOT_HERE = -1
 
 
-@kernel
+@inner
 def is_last_of_unit(led: Any, tx: Any, h: int, i: int, bit: int) -> bool:
     """Whether no later leg of the holder belongs to the same unit."""
     row = led.holders[h]
@@ -42,7 +42,7 @@ def is_last_of_unit(led: Any, tx: Any, h: int, i: int, bit: int) -> bool:
     return True
 
 
-@kernel
+@inner
 def units(led: Any, tx: Any, party: Any, knobs: Any, det: Any, h: int, i: int, bit: int, f: np.ndarray,
           work: Any) -> int:
     """Under-units of [floor, ceiling] in N unit days up to the leg at i, with the markers of intent; evidence: their
@@ -82,13 +82,13 @@ def units(led: Any, tx: Any, party: Any, knobs: Any, det: Any, h: int, i: int, b
     return ev
 
 
-@kernel
+@inner
 def counts_as_unit(knobs: Any, det: Any, amount: int) -> bool:
     """Whether a unit's sum is kept under: no report is due, and it lies between floor and ceiling."""
     return not is_due(knobs, amount) and det.floor <= amount <= det.ceiling
 
 
-@kernel
+@inner
 def unit_sums(led: Any, tx: Any, knobs: Any, h: int, lo: int, i: int, bit: int, w0: int, last: int, work: Any) -> int:
     """Sums of the window's units (one slot a day, or a leg where the profile never aggregates); returns their
     number."""
@@ -115,7 +115,7 @@ def unit_sums(led: Any, tx: Any, knobs: Any, h: int, lo: int, i: int, bit: int, 
     return n
 
 
-@kernel
+@inner
 def counted_places(led: Any, tx: Any, h: int, lo: int, i: int, bit: int, w0: int, last: int, knobs: Any, work: Any,
                    f: np.ndarray) -> int:
     """Branches, machines and conductors of the counted units' legs (f[4:8]); their transactions go to work.ev."""
@@ -144,7 +144,7 @@ def counted_places(led: Any, tx: Any, h: int, lo: int, i: int, bit: int, w0: int
     return ev
 
 
-@kernel
+@inner
 def markers(led: Any, tx: Any, party: Any, knobs: Any, det: Any, h: int, i: int, bit: int, w0: int, last: int,
             work: Any, f: np.ndarray) -> None:
     """m1 … m7 (f[8:15]), their number (f[15]) and whether the holder lives on cash (f[16]), from f[0:8] and the
@@ -188,7 +188,7 @@ class Past(NamedTuple):
     due_before: bool
 
 
-@kernel
+@inner
 def history(led: Any, tx: Any, knobs: Any, h: int, i: int, bit: int, w0: int, last: int, work: Any) -> Any:
     """What markers compare; deposits of each of the eight weeks before are left in work.slots."""
     row = led.holders[h]
@@ -226,7 +226,7 @@ def history(led: Any, tx: Any, knobs: Any, h: int, i: int, bit: int, w0: int, la
     return Past(n, near, cash, month, n_before, near_before, before, cash_90, due_before)
 
 
-@kernel
+@inner
 def gone(led: Any, h: int, i: int) -> int:
     """Debits of the five days up to the leg at i."""
     row = led.holders[h]
@@ -240,7 +240,7 @@ def gone(led: Any, h: int, i: int) -> int:
     return out
 
 
-@kernel
+@inner
 def funded(led: Any, tx: Any, h: int, i: int, first: int, total: int) -> float:
     """Non-cash credits from 10 days before the first counted leg up to leg i, over the sum withdrawn."""
     row = led.holders[h]
@@ -255,7 +255,7 @@ def funded(led: Any, tx: Any, h: int, i: int, first: int, total: int) -> float:
     return into / total
 
 
-@kernel
+@inner
 def one_unit(led: Any, tx: Any, knobs: Any, h: int, i: int, bit: int, f: np.ndarray, work: Any) -> int:
     """The visits of the unit whose last leg stands at i; evidence: its legs."""
     row = led.holders[h]
@@ -289,7 +289,7 @@ def one_unit(led: Any, tx: Any, knobs: Any, h: int, i: int, bit: int, f: np.ndar
     return ev
 
 
-@kernel
+@inner
 def join_visit(tx: Any, x: int, t: int, amount: int, visits: int, work: Any) -> int:
     """Add a cash leg to the visit it belongs to (same branch and machine, within 15 minutes of its first), or open
     one."""
@@ -305,7 +305,7 @@ def join_visit(tx: Any, x: int, t: int, amount: int, visits: int, work: Any) -> 
     return visits
 
 
-@kernel
+@inner
 def legs(led: Any, tx: Any, knobs: Any, det: Any, h: int, i: int, bit: int, f: np.ndarray, work: Any) -> int:
     """Single legs of at least the floor in the window, who brought them and where; evidence: the legs."""
     row = led.holders[h]
@@ -344,7 +344,7 @@ def legs(led: Any, tx: Any, knobs: Any, det: Any, h: int, i: int, bit: int, f: n
     return ev
 
 
-@kernel
+@inner
 def conducted(led: Any, tx: Any, knobs: Any, det: Any, h: int, i: int, f: np.ndarray, work: Any) -> int:
     """Deposits that one person brought to other people's accounts; evidence: the deposits."""
     row = led.holders[h]

@@ -7,12 +7,12 @@ from typing import Any, Final
 import numpy as np
 
 from aml.engine.ledger import CREDIT_SIDE
-from aml.engine.tables import kernel, mix, pair_key
+from aml.engine.tables import inner, mix, pair_key
 
 AHEAD: Final = 16  # holders
 
 
-@kernel
+@inner
 def read_ahead(led: Any, tx: Any, entries: Any, first: int) -> int:
     """Touch what running the holders from touched[first] on will read; the sum has no meaning but that it is read."""
     last = min(first + AHEAD, entries.touched.size)

@@ -6,13 +6,13 @@ from typing import Any, Final
 
 import numpy as np
 
-from aml.engine.tables import kernel
+from aml.engine.tables import inner
 
 GT, GTE, LT, LTE, EQ, ALL, ANY, NONE_OF, AT_LEAST, SEGMENT_IN, TRUE = range(11)
 DEPTH: Final = 32
 
 
-@kernel
+@inner
 def holds(steps: np.ndarray, first: int, n: int, f: np.ndarray, segment: int, stack: np.ndarray) -> bool:
     """Whether the condition steps[first:first+n] holds; a comparison with an unknown fact (NaN) does not."""
     top = 0
@@ -50,7 +50,7 @@ def holds(steps: np.ndarray, first: int, n: int, f: np.ndarray, segment: int, st
     return stack[top - 1]
 
 
-@kernel
+@inner
 def steps_of(det: Any, f: np.ndarray) -> int:
     """Strength of a hit: 1, and one more for each mark its fact reaches."""
     steps = 1

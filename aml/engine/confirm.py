@@ -10,7 +10,7 @@ from aml.engine import aggregate, fans, flow, scatter, sweep
 from aml.engine.condition import EQ, holds, steps_of
 from aml.engine.facts import FACTS, WIDTH
 from aml.engine.layout import DAY, T_CASH, T_EXIT, T_NEW
-from aml.engine.tables import kernel
+from aml.engine.tables import inner, kernel
 from aml.engine.trails import bits
 from aml.engine.walk import segment_at
 
@@ -24,7 +24,7 @@ FACT_COUNTS = tuple(len(FACTS[name]) for name in (
 HITS, EVIDENCE, NEXT, SERIAL, TRIED = 0, 1, 2, 3, 8  # counters; from TRIED on: candidates per detector
 
 
-@kernel
+@inner
 def measure(led: Any, tx: Any, party: Any, knobs: Any, det: Any, h: int, i: int, f: np.ndarray, work: Any) -> int:
     """Facts of one detector at the holder's leg at index i; returns the number of evidence transactions, or -1."""
     kind = det.kind
@@ -51,7 +51,7 @@ def measure(led: Any, tx: Any, party: Any, knobs: Any, det: Any, h: int, i: int,
     return match(led, h, i, f, work)
 
 
-@kernel
+@inner
 def match(led: Any, h: int, i: int, f: np.ndarray, work: Any) -> int:
     """A single leg."""
     leg = led.legs[led.holders[h].start + i]
@@ -63,13 +63,13 @@ def match(led: Any, h: int, i: int, f: np.ndarray, work: Any) -> int:
     return 1
 
 
-@kernel
+@inner
 def week_of(t: int) -> int:
     """Number of the ISO week in UTC (0 = the week of 29 December 1969)."""
     return (t // DAY + 3) // 7
 
 
-@kernel
+@inner
 def decide(det: Any, steps: np.ndarray, f: np.ndarray, segment: int, at_debit: bool, stack: np.ndarray) -> bool:
     """Whether the detector's `when` holds; at a debit only if marker m5 makes it hold."""
     first, n = det.when[segment, 0], det.when[segment, 1]
@@ -87,7 +87,7 @@ def decide(det: Any, steps: np.ndarray, f: np.ndarray, segment: int, at_debit: b
     return True
 
 
-@kernel
+@inner
 def holds_for(det: Any, steps: np.ndarray, segment: int, work: Any) -> bool:
     """Whether the detector takes the segment and its `when` holds of the facts."""
     if (det.segments >> segment) & 1 == 0:
@@ -95,13 +95,13 @@ def holds_for(det: Any, steps: np.ndarray, segment: int, work: Any) -> bool:
     return holds(steps, det.when[segment, 0], det.when[segment, 1], work.f, segment, work.stack)
 
 
-@kernel
+@inner
 def opens_for(det: Any, steps: np.ndarray, segment: int, work: Any) -> bool:
     """Whether a hit with these facts opens."""
     return holds(steps, det.opens[segment, 0], det.opens[segment, 1], work.f, segment, work.stack)
 
 
-@kernel
+@inner
 def record(tx: Any, det: Any, k: int, subject: int, owner: int, x: int, at: int, segment: int, opens: bool, ev: int,
            hits: Any, meters: np.ndarray, work: Any) -> bool:
     """Write a hit; of its evidence only what is not yet marked with the serial now. False: no room left."""
@@ -152,7 +152,7 @@ def confirm(led: Any, tx: Any, party: Any, knobs: Any, dets: np.ndarray, steps: 
     return True
 
 
-@kernel
+@inner
 def confirm_detector(led: Any, tx: Any, party: Any, knobs: Any, det: Any, k: int, steps: np.ndarray, cands: Any,
                      a: int, b: int, hits: Any, meters: np.ndarray, work: Any) -> bool:
     """Try one detector on the candidates [a, b) of one holder; False: no room left.
@@ -185,7 +185,7 @@ def confirm_detector(led: Any, tx: Any, party: Any, knobs: Any, det: Any, k: int
     return True
 
 
-@kernel
+@inner
 def asks(det: Any, steps: np.ndarray, fact: int) -> bool:
     """Whether the detector's `when` compares a fact, for any segment."""
     for segment in range(det.when.shape[0]):
@@ -195,7 +195,7 @@ def asks(det: Any, steps: np.ndarray, fact: int) -> bool:
     return False
 
 
-@kernel
+@inner
 def confirm_swept(led: Any, tx: Any, party: Any, knobs: Any, det: Any, k: int, steps: np.ndarray, cands: Any, a: int,
                   b: int, hits: Any, meters: np.ndarray, work: Any) -> bool:
     """As `confirm_detector`, by one pass over the holder's legs; the window is walked only where the rule holds."""
@@ -248,7 +248,7 @@ def confirm_scatter(led: Any, tx: Any, books: Any, dets: np.ndarray, k: int, ste
     return True
 
 
-@kernel
+@inner
 def scatter_at(led: Any, tx: Any, books: Any, det: Any, k: int, steps: np.ndarray, h: int, i: int, hits: Any,
                meters: np.ndarray, work: Any) -> bool:
     """Try scatter-gather at one credit; False: no room left."""
@@ -267,7 +267,7 @@ def scatter_at(led: Any, tx: Any, books: Any, det: Any, k: int, steps: np.ndarra
     return True
 
 
-@kernel
+@inner
 def least_kept(trail: Any, tx: Any) -> tuple[float, float, int]:
     """Smallest and largest share kept from hop to hop, and the longest wait between hops (µs)."""
     low, high, gap = 9.0, 0.0, 0
@@ -278,7 +278,7 @@ def least_kept(trail: Any, tx: Any) -> tuple[float, float, int]:
     return low, high, gap
 
 
-@kernel
+@inner
 def path_facts(det: Any, trail: Any, tx: Any, f: np.ndarray, work: Any) -> bool:
     """Facts that all subjects of a trail share; False if it breaks the detector's own limits for a hop."""
     low, high, gap = least_kept(trail, tx)
@@ -325,7 +325,7 @@ def confirm_paths(tx: Any, dets: np.ndarray, k: int, steps: np.ndarray, found: A
     return True
 
 
-@kernel
+@inner
 def path_at(tx: Any, det: Any, k: int, steps: np.ndarray, trail: Any, opening: bool, done: int, hits: Any,
             meters: np.ndarray, work: Any) -> bool:
     """Try one trail for each of its subjects that has no hit yet; False: no room left."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from aml.engine.layout import CREDIT, DEBIT, HOUR, NONE, PERSON, T_BATCH, T_CARD, T_COUNTED, T_LEG, T_NEW, T_REFUND
-from aml.engine.tables import first_on_day, kernel
+from aml.engine.tables import first_on_day, inner
 from aml.engine.walk import (
     age_at,
     counted_credit,
@@ -24,7 +24,7 @@ from aml.engine.walk import (
 NOT_HERE = -1
 
 
-@kernel
+@inner
 def new_payers(led: Any, start: int, i: int, lo: int, end: int, mark: int, work: Any) -> tuple[int, int]:
     """Mark the payers whose first leg lies in the window (work.fresh); returns their number and the sum they paid."""
     n, total = 0, 0
@@ -40,7 +40,7 @@ def new_payers(led: Any, start: int, i: int, lo: int, end: int, mark: int, work:
     return n, total
 
 
-@kernel
+@inner
 def new_payees(led: Any, tx: Any, start: int, i: int, lo: int, end: int, mark: int, payroll: bool,
                work: Any) -> tuple[int, int]:
     """Mark the payees whose first leg, not by card, lies in the window (work.fresh_out); their number and sum."""
@@ -58,13 +58,13 @@ def new_payees(led: Any, tx: Any, start: int, i: int, lo: int, end: int, mark: i
     return n, total
 
 
-@kernel
+@inner
 def pays(tag: int, payroll: bool) -> bool:
     """A counted debit that is neither spending by card nor part of an established payroll."""
     return counted_debit(tag) and (tag & T_CARD) == 0 and not (payroll and (tag & T_BATCH) != 0)
 
 
-@kernel
+@inner
 def pays_batches(led: Any, h: int, w0: int) -> bool:
     """Whether the holder paid batches in each of the two spans of 30 days before day w0."""
     row = led.holders[h]
@@ -83,7 +83,7 @@ def pays_batches(led: Any, h: int, w0: int) -> bool:
     return earlier and later
 
 
-@kernel
+@inner
 def fan_in(led: Any, tx: Any, party: Any, knobs: Any, det: Any, h: int, i: int, f: np.ndarray, work: Any) -> int:
     """New payers of the window; evidence: what they paid and, at a debit, what left within the hours given."""
     row = led.holders[h]
@@ -126,7 +126,7 @@ def fan_in(led: Any, tx: Any, party: Any, knobs: Any, det: Any, h: int, i: int, 
     return ev
 
 
-@kernel
+@inner
 def fan_out(led: Any, tx: Any, party: Any, knobs: Any, det: Any, h: int, i: int, f: np.ndarray, work: Any) -> int:
     """New payees of the window and what funded them; evidence: payments to them and the credits before."""
     row = led.holders[h]
@@ -165,7 +165,7 @@ def fan_out(led: Any, tx: Any, party: Any, knobs: Any, det: Any, h: int, i: int,
     return ev
 
 
-@kernel
+@inner
 def together(led: Any, tx: Any, start: int, n: int, work: Any) -> int:
     """Most of the n new payees (first legs at work.order) paid first in one batch or within one hour."""
     most = 1
@@ -186,7 +186,7 @@ def together(led: Any, tx: Any, start: int, n: int, work: Any) -> int:
     return most
 
 
-@kernel
+@inner
 def gather_scatter(led: Any, tx: Any, party: Any, knobs: Any, det: Any, h: int, i: int, f: np.ndarray,
                    work: Any) -> int:
     """New payers and new payees around one holder; evidence: what the new payers paid and the debits to others."""
@@ -229,14 +229,14 @@ def gather_scatter(led: Any, tx: Any, party: Any, knobs: Any, det: Any, h: int, 
     return ev
 
 
-@kernel
+@inner
 def goes_across(tx: Any, leg: Any) -> bool:
     """A counted leg of a payment between two holders, not by card, that is no refund."""
     both = tx[leg.tx].debit_tag & tx[leg.tx].credit_tag & T_LEG
     return leg.cp >= 0 and (leg.tag & (T_CARD | T_REFUND)) == 0 and (leg.tag & T_COUNTED) != 0 and both != 0
 
 
-@kernel
+@inner
 def there_and_back(led: Any, tx: Any, det: Any, h: int, i: int, f: np.ndarray, work: Any) -> int:
     """Payments to one counterparty that came back, each return matched to the earliest open payment; evidence: both."""
     start = led.holders[h].start

@@ -12,7 +12,7 @@ import numpy as np
 
 from aml.engine.layout import CREDIT, DAY, DEBIT, HOUR, NEW_PAYEE, NEW_PAYER, NONE, T_DEBIT
 from aml.engine.ledger import last_of, window_count, window_sum
-from aml.engine.tables import kernel
+from aml.engine.tables import inner
 
 FEATURES = 18
 FITS = 15  # the two columns that come from the sender's side
@@ -25,13 +25,13 @@ LEAST_HOURS = 1.0 / 60.0
 PRIOR = 3.0 * (1.2 * Q) ** 2  # three pseudo-observations with a deviation of 1.2
 
 
-@kernel
+@inner
 def fits(amount: int, credit: int) -> bool:
     """Whether a payment of `amount` may be the credit sent on: 85 to 105 % of it."""
     return amount * 100 >= credit * 85 and amount * 100 <= credit * 105
 
 
-@kernel
+@inner
 def refill(led: Any, h: int, at: int, ring: np.ndarray, pushed: np.ndarray) -> None:
     """Set the rings of the last eight counted legs per direction (rows CREDIT, DEBIT) as of index `at`; older than
     seven days need not be there."""
@@ -49,7 +49,7 @@ def refill(led: Any, h: int, at: int, ring: np.ndarray, pushed: np.ndarray) -> N
         pushed[d] = n
 
 
-@kernel
+@inner
 def leg_features(led: Any, h: int, i: int, last_same: int, returned: bool, lo_day: int, lo_four: int, scale: float,
                  x: np.ndarray, ring: np.ndarray, pushed: np.ndarray) -> bool:
     """Fill x[0:18] for the holder's leg at index i; returns whether a debit fits one of the last eight credits.
@@ -104,7 +104,7 @@ def leg_features(led: Any, h: int, i: int, last_same: int, returned: bool, lo_da
     return debit == 1 and fits_recent(led, start, leg.amount, leg.t - 4 * DAY, ring[0], pushed[0])
 
 
-@kernel
+@inner
 def past_amounts(led: Any, start: int, base: int, last_same: int, debit: int) -> tuple[int, int, int]:
     """Sum, square sum and maximum of ln(amount) over the counted legs in this direction so far, at least one."""
     if last_same >= 0:
@@ -114,7 +114,7 @@ def past_amounts(led: Any, start: int, base: int, last_same: int, debit: int) ->
     return row.sq, row.sq2, row.qmax
 
 
-@kernel
+@inner
 def hours_since(led: Any, h: int, i: int, n: int, seen: bool, last_same: int, debit: int) -> float:
     """Hours since the holder's last leg in this direction; none: since it was first seen; never seen: a month."""
     row = led.holders[h]
@@ -128,7 +128,7 @@ def hours_since(led: Any, h: int, i: int, n: int, seen: bool, last_same: int, de
     return max(LEAST_HOURS, float(t - since) / HOUR)
 
 
-@kernel
+@inner
 def similar(led: Any, start: int, q: int, since: int, ring: np.ndarray, pushed: int) -> int:
     """How many of the last eight legs in this direction, later than `since`, lie within ±0.35 in ln(amount)."""
     close = 0
@@ -139,7 +139,7 @@ def similar(led: Any, start: int, q: int, since: int, ring: np.ndarray, pushed: 
     return close
 
 
-@kernel
+@inner
 def fits_recent(led: Any, start: int, amount: int, since: int, ring: np.ndarray, pushed: int) -> bool:
     """Whether the debit fits one of the holder's last eight credits later than `since`."""
     for k in range(min(pushed, RECENT)):

@@ -9,7 +9,7 @@ import numpy as np
 
 from aml.engine.layout import CREDIT, DEBIT, NONE, PERSON, T_EXIT, T_NEW, WAKE
 from aml.engine.ledger import base_day, last_of
-from aml.engine.tables import kernel
+from aml.engine.tables import inner
 from aml.engine.walk import (
     age_at,
     counted_credit,
@@ -24,7 +24,7 @@ from aml.engine.walk import (
 NOT_HERE = -1
 
 
-@kernel
+@inner
 def pass_through(led: Any, tx: Any, party: Any, knobs: Any, det: Any, h: int, i: int, f: np.ndarray, work: Any) -> int:
     """Credits of the window and the debits that leave for others than their payers; evidence: both."""
     row = led.holders[h]
@@ -84,7 +84,7 @@ def pass_through(led: Any, tx: Any, party: Any, knobs: Any, det: Any, h: int, i:
     return ev
 
 
-@kernel
+@inner
 def woken(led: Any, knobs: Any, det: Any, h: int, i: int, f: np.ndarray, work: Any) -> int:
     """What came in and left since the account woke, against its earlier life; evidence: the legs since waking."""
     row = led.holders[h]
@@ -131,7 +131,7 @@ def woken(led: Any, knobs: Any, det: Any, h: int, i: int, f: np.ndarray, work: A
     return ev
 
 
-@kernel
+@inner
 def last_day_before(led: Any, h: int, i: int) -> int:
     """Local day of the last counted leg before index i; there is one."""
     row = led.holders[h]

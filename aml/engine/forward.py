@@ -52,6 +52,7 @@ from aml.engine.tables import (
     first_after,
     first_on_day,
     fit_key,
+    inner,
     kernel,
     pair_key,
     registers,
@@ -64,7 +65,7 @@ FOUR_DAY_SPAN = 1
 FITTING = 3  # amount buckets that a fitting credit can lie in
 
 
-@kernel
+@inner
 def write_leg(led: Any, tx: Any, h: int, i: int, x: int, side: int) -> None:
     """Write what the transaction alone decides of the holder's leg at index i."""
     leg = led.legs[led.holders[h].start + i]
@@ -89,7 +90,7 @@ def write_leg(led: Any, tx: Any, h: int, i: int, x: int, side: int) -> None:
         led.holders[h].batches = True
 
 
-@kernel
+@inner
 def join_pair(led: Any, h: int, i: int) -> bool:
     """Enter a counted leg into its pair's history and mark it if it is the pair's first; returns whether the other
     direction has been seen."""
@@ -121,7 +122,7 @@ def join_pair(led: Any, h: int, i: int) -> bool:
     return pair.n[1 - debit] > 0
 
 
-@kernel
+@inner
 def join_fit(led: Any, h: int, i: int) -> None:
     """Enter a hop credit into its amount bucket, so that a later payment finds what it may be sending on."""
     row = led.holders[h]
@@ -131,7 +132,7 @@ def join_fit(led: Any, h: int, i: int) -> None:
     led.fits[slot].last = i + row.dropped
 
 
-@kernel
+@inner
 def add_totals(led: Any, s: int) -> None:
     """Running totals of slot s = those of the slot before it, plus the leg."""
     tag = led.legs[s].tag
@@ -141,7 +142,7 @@ def add_totals(led: Any, s: int) -> None:
         led.legs[s].sums[m] = led.legs[s - 1].sums[m] + (led.legs[s].amount if (tag >> m) & 1 else 0)
 
 
-@kernel
+@inner
 def lifetime(led: Any, h: int, i: int, last_same: int, debit: int) -> None:
     """Sum, square sum and maximum of ln(amount) over the holder's counted legs in this direction, this one included."""
     row = led.holders[h]
@@ -160,7 +161,7 @@ def lifetime(led: Any, h: int, i: int, last_same: int, debit: int) -> None:
         leg.qmax = max(leg.qmax, base.qmax)
 
 
-@kernel
+@inner
 def passes(led: Any, f: Any, start: int, lo: int, end: int) -> bool:
     """Whether the legs of a span satisfy a filter's bounds."""
     for b in range(f.bounds):
@@ -173,7 +174,7 @@ def passes(led: Any, f: Any, start: int, lo: int, end: int) -> bool:
     return True
 
 
-@kernel
+@inner
 def month_passes(led: Any, f: Any, h: int, i: int, segment: int) -> bool:
     """Whether the day window up to leg i is as large against the own month as the rule asks of this segment."""
     row = led.holders[h]
@@ -186,7 +187,7 @@ def month_passes(led: Any, f: Any, h: int, i: int, segment: int) -> bool:
     return day_ratio(led, h, i, w0, total, f.month_measure, segment == PERSON) >= f.month_ratio[segment]
 
 
-@kernel
+@inner
 def candidates_at(led: Any, h: int, i: int, segment: int, los: np.ndarray, filters: np.ndarray) -> Any:
     """Rules (as bits) whose filter lets the leg at index i pass: necessary conditions only, O(1) each.
 
@@ -206,7 +207,7 @@ def candidates_at(led: Any, h: int, i: int, segment: int, los: np.ndarray, filte
     return found
 
 
-@kernel
+@inner
 def fitting_heads(led: Any, h: int, amount: int, out: np.ndarray) -> None:
     """Ordinals of the latest hop credits, now, in the buckets that amount ÷ 1.25 … amount ÷ 0.8 can fall in."""
     low = bucket_of(max(1, (amount * 4) // 5))
@@ -219,7 +220,7 @@ def fitting_heads(led: Any, h: int, amount: int, out: np.ndarray) -> None:
                 out[k] = led.fits[slot].last
 
 
-@kernel
+@inner
 def expect_whole_days(led: Any, tx: Any, h: int, tail: np.ndarray, m: int) -> None:
     """Let filters know before the first of these legs that a later one of its day may count for it too."""
     for j in range(m):
@@ -227,7 +228,7 @@ def expect_whole_days(led: Any, tx: Any, h: int, tail: np.ndarray, m: int) -> No
             led.holders[h].whole_days = True
 
 
-@kernel
+@inner
 def run_holder(led: Any, tx: Any, party: Any, knobs: Any, filters: np.ndarray, h: int, at: int, m: int,
                tail: np.ndarray, out: Any, rows: np.ndarray, work: Any) -> None:
     """Write the holder's legs from index `at` on from tail[0:m] and compute all that follows from them.
@@ -288,7 +289,7 @@ def run_holder(led: Any, tx: Any, party: Any, knobs: Any, filters: np.ndarray, h
             rows[1] = n + 1
 
 
-@kernel
+@inner
 def move_spans(led: Any, start: int, i: int, first: bool, spans: np.ndarray, los: np.ndarray) -> None:
     """First index inside each span that ends with the leg at index i."""
     t = led.legs[start + i].t
@@ -302,7 +303,7 @@ def move_spans(led: Any, start: int, i: int, first: bool, spans: np.ndarray, los
         los[k] = lo
 
 
-@kernel
+@inner
 def judge_leg(led: Any, tx: Any, party: Any, knobs: Any, h: int, i: int, last_same: int, returned: bool, out: Any,
               rows: np.ndarray, work: Any) -> int:
     """Features and segment of a leg, and whether its transaction's other side was told otherwise; returns the
@@ -338,7 +339,7 @@ def judge_leg(led: Any, tx: Any, party: Any, knobs: Any, h: int, i: int, last_sa
     return segment
 
 
-@kernel
+@inner
 def slept(led: Any, h: int, day: int, last_credit: int, last_debit: int) -> int:
     """Whole days since the holder's last counted leg; 0 if there was none."""
     row = led.holders[h]

@@ -8,7 +8,7 @@ import numpy as np
 
 from aml.engine.layout import T_COUNTED, T_LEG
 from aml.engine.ledger import CREDIT_SIDE, DEBIT_SIDE
-from aml.engine.tables import before, jit, kernel
+from aml.engine.tables import before, inner, jit, kernel
 
 
 def in_order(tx: Any, indices: np.ndarray) -> np.ndarray:
@@ -85,7 +85,7 @@ def legs_by_holder(tx: Any, ordered: np.ndarray, adds: np.ndarray, shard_of: np.
     return m
 
 
-@kernel
+@inner
 def holder_of(tx: Any, x: int, side: int) -> int:
     """Holder of one side of a transaction that has a leg there, or -1."""
     if side == CREDIT_SIDE:

@@ -15,7 +15,7 @@ from aml.engine.arrays import Hits, extended, look_up
 from aml.engine.confirm import CHAIN, CYCLE, SCATTER, week_of
 from aml.engine.facts import WIDTH
 from aml.engine.layout import EMPTY_KEY, NONE
-from aml.engine.tables import find, find_or_add, jit, kernel, slot_of
+from aml.engine.tables import find, find_or_add, inner, jit, kernel, slot_of
 
 HIT: Final = np.dtype(
     [
@@ -60,14 +60,14 @@ def finding_key(rule: int, subject: int, week: int) -> Any:
     return (np.uint64(subject) << np.uint64(32)) | (np.uint64(rule) << np.uint64(16)) | np.uint64(week)
 
 
-@kernel
+@inner
 def note_changed(book: Any, key: Any) -> None:
     """Remember that a finding changed."""
     book.changed[book.meter[CHANGED]] = key
     book.meter[CHANGED] += 1
 
 
-@kernel
+@inner
 def drop(book: Any, j: int) -> int:
     """Take hit j out of its finding and free its place; returns the next older one where it hung."""
     hit = book.hits[j]
@@ -118,7 +118,7 @@ def forget_paths(book: Any, payments: np.ndarray) -> None:
                 book.paths[slot].last = drop(book, book.paths[slot].last)
 
 
-@kernel
+@inner
 def hang(book: Any, led: Any, j: int) -> None:
     """Put hit j on top of where it hangs and in front of its finding."""
     hit = book.hits[j]

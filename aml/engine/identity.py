@@ -20,11 +20,11 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from aml.engine.columns import Flag
 from aml.engine.intern import I32, NONE, grown, seek, table_for
 from aml.engine.keys import U64
+from aml.engine.tables import inner, kernel
 
 NO_TIME: Final = -(1 << 63)
 SUPERSEDED: Final = 1
@@ -102,12 +102,12 @@ N_IDLE: Final = 5  # reversals that reverse nothing
 METERS: Final = 6
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _stands(record: Any) -> bool:
     return (record.flags & _MOVES) != 0 and (record.mark & (SUPERSEDED | VOIDED | REVERSED)) == 0
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _tally(meter: np.ndarray, record: Any, by: int) -> None:
     mark = record.mark
     if mark & VOIDED:
@@ -120,7 +120,7 @@ def _tally(meter: np.ndarray, record: Any, by: int) -> None:
         meter[N_IDLE] += by
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _set_mark(s: Any, at: int, bit: int, on: bool) -> None:
     record = s.records[at]
     if ((record.mark & np.uint32(bit)) != 0) == on:
@@ -137,17 +137,17 @@ def _set_mark(s: Any, at: int, bit: int, on: bool) -> None:
     _tally(s.meter, record, 1)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _late(t: int, watermark: int, lateness: int) -> bool:
     return t != NO_TIME and watermark != NO_TIME and t < watermark - lateness
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _in_force(record: Any) -> bool:
     return (record.mark & np.uint32(SUPERSEDED | VOIDED)) == 0
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _fits(reversal: Any, record: Any, lateness: int) -> bool:
     if not (_in_force(reversal) and _in_force(record)) or record.flags & np.uint32(_VOID | _REVERSAL):
         return False
@@ -155,7 +155,7 @@ def _fits(reversal: Any, record: Any, lateness: int) -> bool:
     return same and record.t <= reversal.t and reversal.t - record.t <= lateness
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _refresh(s: Any, target: int, lateness: int) -> None:
     """Mark afresh the records that the target's reversals reverse, and the reversals that reverse something."""
     hi = s.target_hi[target]
@@ -181,7 +181,7 @@ def _refresh(s: Any, target: int, lateness: int) -> None:
         by = s.records[by].next_reversal
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _act(s: Any, head: int, revision: int, void: bool, watermark: int, lateness: int) -> None:
     """Let a revision or void act on the records of its family that came before it."""
     at = head
@@ -197,7 +197,7 @@ def _act(s: Any, head: int, revision: int, void: bool, watermark: int, lateness:
         at = record.next
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _suffer(s: Any, new: int, head: int) -> None:
     """Let the records of the family that came before act on the new one."""
     record = s.records[new]
@@ -214,7 +214,7 @@ def _suffer(s: Any, new: int, head: int) -> None:
         at = other.next
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _aim(s: Any, new: int, hi: int, lo: int) -> None:
     """Enter a reversal under the family that it relates to."""
     slot = seek(s.target_slots, s.target_hi, s.target_lo, hi, lo)
@@ -231,7 +231,7 @@ def _aim(s: Any, new: int, hi: int, lo: int) -> None:
     s.target_head[target] = new
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _judge_one(s: Any, x: Any, i: int, n: int, lateness: int) -> int:
     """Judge row i of the incoming against n records; a new one becomes record n. Returns the Outcome's number."""
     hi = x.family[0][i]
@@ -285,7 +285,7 @@ def _judge_one(s: Any, x: Any, i: int, n: int, lateness: int) -> int:
     return 3 if late else 0
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _judge(s: Any, x: Any, n: int, first_row: int, lateness: int, outcome: np.ndarray) -> int:
     for i in range(outcome.size):
         outcome[i] = _judge_one(s, x, i, n, lateness)
@@ -296,7 +296,7 @@ def _judge(s: Any, x: Any, n: int, first_row: int, lateness: int, outcome: np.nd
     return n
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _settle(s: Any, now: np.ndarray, before: np.ndarray) -> None:
     """What the touched older records are now and were before the batch; the touches are cleared."""
     for k in range(s.meter[N_TOUCHED]):
@@ -307,7 +307,7 @@ def _settle(s: Any, now: np.ndarray, before: np.ndarray) -> None:
     s.meter[N_TOUCHED] = 0
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _chain(s: Any, n: int) -> None:
     """Link n records afresh by family, and the reversals by target."""
     for at in range(n):
@@ -453,7 +453,7 @@ class Registry:
         )  # fmt: skip
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _aim_all(s: Any, n: int, target_hi: np.ndarray, target_lo: np.ndarray) -> None:
     for at in range(n):
         target = s.records[at].target

@@ -8,9 +8,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-from numba import njit
 
 from aml.engine.keys import U64
+from aml.engine.tables import inner, kernel
 
 I32 = npt.NDArray[np.int32]
 NONE: Final = -1
@@ -18,7 +18,7 @@ _LEAST: Final = 1 << 10
 _BLOCK: Final = 1 << 14
 
 
-@njit(cache=True, nogil=True)
+@inner
 def seek(slots: np.ndarray, known_hi: np.ndarray, known_lo: np.ndarray, hi: int, lo: int) -> np.int64:
     """Slot of the key, or the free slot where it belongs; `slots` holds ids, -1 where free, a power of 2 of them."""
     mask = np.uint64(slots.size - 1)
@@ -30,7 +30,7 @@ def seek(slots: np.ndarray, known_hi: np.ndarray, known_lo: np.ndarray, hi: int,
         slot = (slot + np.uint64(1)) & mask
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _place(slots: np.ndarray, known_hi: np.ndarray, known_lo: np.ndarray, n: int) -> None:
     mask = np.uint64(slots.size - 1)
     for held in range(n):
@@ -40,7 +40,7 @@ def _place(slots: np.ndarray, known_hi: np.ndarray, known_lo: np.ndarray, n: int
         slots[slot] = held
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _give(
     slots: np.ndarray, known_hi: np.ndarray, known_lo: np.ndarray, n: int,
     hi: np.ndarray, lo: np.ndarray, want: np.ndarray, ids: np.ndarray, fresh: np.ndarray,
@@ -61,7 +61,7 @@ def _give(
     return added
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _look(
     slots: np.ndarray, known_hi: np.ndarray, known_lo: np.ndarray, hi: np.ndarray, lo: np.ndarray, ids: np.ndarray
 ) -> None:

@@ -16,7 +16,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-from numba import njit
+
+from aml.engine.tables import inner, kernel
 
 U64 = npt.NDArray[np.uint64]
 Keys = tuple[U64, U64]
@@ -45,7 +46,7 @@ CONTENT: Final = (
 )  # fmt: skip
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _mix(z: np.uint64) -> np.uint64:
     z ^= z >> np.uint64(33)
     z *= np.uint64(0xFF51AFD7ED558CCD)
@@ -54,12 +55,12 @@ def _mix(z: np.uint64) -> np.uint64:
     return z ^ (z >> np.uint64(33))
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _rotate(z: np.uint64, by: int) -> np.uint64:
     return (z << np.uint64(by)) | (z >> np.uint64(64 - by))
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _word(data: np.ndarray, at: int, n: int) -> np.uint64:
     z = np.uint64(0)
     for k in range(n):
@@ -67,7 +68,7 @@ def _word(data: np.ndarray, at: int, n: int) -> np.uint64:
     return z
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _word8(data: np.ndarray, at: int) -> np.uint64:
     low = np.uint64(data[at]) | np.uint64(data[at + 1]) << np.uint64(8)
     low |= np.uint64(data[at + 2]) << np.uint64(16) | np.uint64(data[at + 3]) << np.uint64(24)
@@ -76,7 +77,7 @@ def _word8(data: np.ndarray, at: int) -> np.uint64:
     return low | high << np.uint64(32)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _finish(h1: np.uint64, h2: np.uint64, size: int) -> tuple[np.uint64, np.uint64]:
     h1 ^= np.uint64(size)
     h2 ^= np.uint64(size)
@@ -89,7 +90,7 @@ def _finish(h1: np.uint64, h2: np.uint64, size: int) -> tuple[np.uint64, np.uint
     return h1, h2
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _murmur(data: np.ndarray, at: int, size: int) -> tuple[np.uint64, np.uint64]:
     c1 = np.uint64(C1)
     c2 = np.uint64(C2)
@@ -112,7 +113,7 @@ def _murmur(data: np.ndarray, at: int, size: int) -> tuple[np.uint64, np.uint64]
     return _finish(h1, h2, size)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _hash_texts(ends: np.ndarray, data: np.ndarray, hi: np.ndarray, lo: np.ndarray) -> None:
     start = 0
     last = 0
@@ -135,14 +136,14 @@ def _hash_texts(ends: np.ndarray, data: np.ndarray, hi: np.ndarray, lo: np.ndarr
         start = ends[row]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _hash_numbers(values: np.ndarray, hi: np.ndarray, lo: np.ndarray) -> None:
     for row in range(values.size):
         h1 = _rotate(np.uint64(values[row]) * np.uint64(C1), 31) * np.uint64(C2)
         hi[row], lo[row] = _finish(h1, np.uint64(0), 8)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _add_field(hi: np.ndarray, lo: np.ndarray, h1: np.ndarray, h2: np.ndarray, present: np.ndarray, index: int) -> None:
     a = np.uint64(index + 1) * np.uint64(A)
     b = np.uint64(index + 1) * np.uint64(B)

@@ -28,7 +28,7 @@ from aml.engine.layout import (
     USED_SLOTS,
     VISIT,
 )
-from aml.engine.tables import before, bucket_of, find, first_on_day, fit_key, kernel, pair_key, registers
+from aml.engine.tables import before, bucket_of, find, first_on_day, fit_key, inner, kernel, pair_key, registers
 
 CREDIT_SIDE = 0
 DEBIT_SIDE = 1
@@ -38,7 +38,7 @@ NEVER = -(1 << 30)
 NEAR = 16  # legs that are walked before they are searched
 
 
-@kernel
+@inner
 def capacity_class(need: int) -> int:
     """Smallest class of the ladder 4, 6, 9, 14, … (half again as large each) that holds `need` legs."""
     cap = 4
@@ -49,7 +49,7 @@ def capacity_class(need: int) -> int:
     return k
 
 
-@kernel
+@inner
 def class_capacity(k: int) -> int:
     """Legs that a block of class k holds."""
     cap = 4
@@ -58,14 +58,14 @@ def class_capacity(k: int) -> int:
     return cap
 
 
-@kernel
+@inner
 def comes_before(led: Any, tx: Any, s: int, x: int) -> bool:
     """Whether the leg in slot s comes before transaction x; its own time decides, seldom its transaction's key."""
     t = led.legs[s].t
     return before(tx, led.legs[s].tx, x) if t == tx[x].t else bool(t < tx[x].t)
 
 
-@kernel
+@inner
 def position(led: Any, tx: Any, h: int, x: int) -> int:
     """Index at which transaction x stands, or would stand, among the holder's legs."""
     row = led.holders[h]
@@ -82,7 +82,7 @@ def position(led: Any, tx: Any, h: int, x: int) -> int:
     return lo
 
 
-@kernel
+@inner
 def rewind_from(led: Any, tx: Any, h: int, x: int, side: int, first: int) -> int:
     """Earliest index that must be run again because x enters or leaves: its unit's first leg, its day's first leg
     where only days are known, else `first`."""
@@ -135,7 +135,7 @@ def plan(led: Any, tx: Any, entries: Any, rewind: np.ndarray, size: np.ndarray) 
     return legs_run, slots
 
 
-@kernel
+@inner
 def make_room(led: Any, h: int, need: int, keep: int) -> None:
     """Give the holder a block for `need` legs, keeping its first `keep`; free blocks of the class are used first.
 
@@ -199,7 +199,7 @@ def squeeze(led: Any, order: np.ndarray, drops: np.ndarray) -> None:
     led.meter[FREE_LISTS:] = NONE
 
 
-@kernel
+@inner
 def undo(led: Any, h: int, at: int) -> None:
     """Take the legs from index `at` on out of the pair and bucket histories, last first."""
     row = led.holders[h]
@@ -216,7 +216,7 @@ def undo(led: Any, h: int, at: int) -> None:
         led.holders[h].business_from = NONE
 
 
-@kernel
+@inner
 def side_of(tag: int) -> int:
     """Side of its transaction that a leg stands on."""
     if tag & (1 << VISIT):
@@ -224,7 +224,7 @@ def side_of(tag: int) -> int:
     return DEBIT_SIDE if tag & T_DEBIT else CREDIT_SIDE
 
 
-@kernel
+@inner
 def merge(led: Any, tx: Any, h: int, at: int, entries: Any, first: int, last: int, out: np.ndarray) -> int:
     """The holder's legs from `at` on after the change, as (transaction, side), in order; returns their number."""
     row = led.holders[h]
@@ -247,7 +247,7 @@ def merge(led: Any, tx: Any, h: int, at: int, entries: Any, first: int, last: in
     return k
 
 
-@kernel
+@inner
 def last_of(led: Any, start: int, end: int, measure: int) -> int:
     """Index of the last leg of a measure before index `end`, or NONE if none is held: near ones are walked to, far
     ones found by the running totals."""
@@ -270,7 +270,7 @@ def last_of(led: Any, start: int, end: int, measure: int) -> int:
     return lo
 
 
-@kernel
+@inner
 def base_day(led: Any, base: int) -> int:
     """Local day of a holder's last dropped counted leg, or NEVER."""
     day = NEVER
@@ -281,7 +281,7 @@ def base_day(led: Any, base: int) -> int:
     return day
 
 
-@kernel
+@inner
 def distinct_parties(led: Any, h: int, i: int, lo: int, marks: np.ndarray, serial: int) -> int:
     """Distinct counterparties of the holder's counted legs in [lo, i]."""
     start = led.holders[h].start
@@ -294,7 +294,7 @@ def distinct_parties(led: Any, h: int, i: int, lo: int, marks: np.ndarray, seria
     return found
 
 
-@kernel
+@inner
 def segment_of(led: Any, party: Any, h: int, i: int, row_party: int, marks: np.ndarray, serial: np.ndarray) -> int:
     """Segment of the holder at leg i: the party table's, else person until more than 20 counterparties in 7 days."""
     if row_party >= 0 and party[row_party].segment != UNKNOWN:
@@ -311,7 +311,7 @@ def segment_of(led: Any, party: Any, h: int, i: int, row_party: int, marks: np.n
     return BUSINESS if distinct_parties(led, h, i, lo, marks, serial[0]) > BUSINESS_PARTIES else PERSON
 
 
-@kernel
+@inner
 def window_count(led: Any, start: int, lo: int, end: int, measure: int) -> int:
     """Legs of a measure at indices [lo, end)."""
     if end <= lo:
@@ -319,7 +319,7 @@ def window_count(led: Any, start: int, lo: int, end: int, measure: int) -> int:
     return int(led.legs[start + end - 1].counts[measure] - led.legs[start + lo - 1].counts[measure])
 
 
-@kernel
+@inner
 def window_sum(led: Any, start: int, lo: int, end: int, measure: int) -> int:
     """Minor units of a summed measure at indices [lo, end)."""
     if end <= lo:

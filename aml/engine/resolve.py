@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from aml.engine.layout import PERSON, T_DEBIT, T_HOP
-from aml.engine.tables import before, kernel
+from aml.engine.tables import before, inner, kernel
 from aml.engine.trails import bits, copy_trail, may_send_on, same_payers, same_trails, trails_of
 
 DONE, GROW_BOOK, GROW_OUT = 0, 1, 2
@@ -16,7 +16,7 @@ DONE, GROW_BOOK, GROW_OUT = 0, 1, 2
 NEXT, HEAPED, TRAILS, PAYERS, PATHS, CHANGED = 0, 1, 2, 3, 4, 5
 
 
-@kernel
+@inner
 def push(heap: np.ndarray, n: int, x: int, tx: Any) -> None:
     """Add x to a binary heap of n transactions, earliest on top."""
     k = n
@@ -29,7 +29,7 @@ def push(heap: np.ndarray, n: int, x: int, tx: Any) -> None:
         k = up
 
 
-@kernel
+@inner
 def pop(heap: np.ndarray, n: int, tx: Any) -> int:
     """Take the earliest of n transactions off the heap."""
     top = heap[0]
@@ -48,7 +48,7 @@ def pop(heap: np.ndarray, n: int, tx: Any) -> int:
     return int(top)
 
 
-@kernel
+@inner
 def store_trails(tx: Any, book: np.ndarray, x: int, best: np.ndarray, n: int, meters: np.ndarray) -> None:
     """Replace the trails of payment x."""
     if n > tx[x].n_trails:
@@ -59,7 +59,7 @@ def store_trails(tx: Any, book: np.ndarray, x: int, best: np.ndarray, n: int, me
         copy_trail(book[tx[x].trails + k], best[k])
 
 
-@kernel
+@inner
 def store_payers(tx: Any, book: np.ndarray, x: int, payer: np.ndarray, n: int, meters: np.ndarray) -> None:
     """Replace the direct payers of payment x."""
     if n > tx[x].n_payers:
@@ -70,7 +70,7 @@ def store_payers(tx: Any, book: np.ndarray, x: int, payer: np.ndarray, n: int, m
         book[tx[x].payers + k] = payer[k]
 
 
-@kernel
+@inner
 def mark_later(led: Any, tx: Any, knobs: Any, x: int, fresh: bool, heap: np.ndarray, meters: np.ndarray) -> None:
     """Queue the beneficiary's later payments that may send x on; `fresh`: those run in this batch are queued anyway."""
     h = tx[x].credit_holder
@@ -154,7 +154,7 @@ def push_later(led: Any, tx: Any, knobs: Any, changed: np.ndarray, heap: np.ndar
             mark_later(led, tx, knobs, changed[a], False, heap, meters)
 
 
-@kernel
+@inner
 def emit(tx: Any, knobs: Any, x: int, trails: np.ndarray, n: int, cycle: bool, out: Any, meters: np.ndarray) -> None:
     """Write the trails that can satisfy a path rule: enough hops, start and first payments (lower bounds only)."""
     for k in range(n):

@@ -7,20 +7,20 @@ from typing import Any
 import numpy as np
 
 from aml.engine.layout import CREDIT, NONE, T_CARD
-from aml.engine.tables import before, kernel
+from aml.engine.tables import before, inner
 from aml.engine.walk import counted_credit
 
 NOT_HERE = -1
 MOST_CARRYING = 256
 
 
-@kernel
+@inner
 def carries(tx: Any, leg: Any) -> bool:
     """Whether the leg is a credit, not by card, behind which direct payers stand."""
     return (leg.tag & (1 << CREDIT)) != 0 and (leg.tag & T_CARD) == 0 and leg.cp >= 0 and tx[leg.tx].n_payers > 0
 
 
-@kernel
+@inner
 def carrying(led: Any, tx: Any, h: int, i: int, window: int, work: Any) -> int:
     """Indices, latest first, of the holder's credits of the window up to i that carry direct payers (work.order)."""
     start = led.holders[h].start
@@ -36,7 +36,7 @@ def carrying(led: Any, tx: Any, h: int, i: int, window: int, work: Any) -> int:
     return n
 
 
-@kernel
+@inner
 def scatter_gather(led: Any, tx: Any, books: Any, det: Any, h: int, i: int, f: np.ndarray,
                    work: Any) -> tuple[int, int]:
     """The origin that reaches this end through most middles in the window; returns (evidence, origin's holder).
@@ -71,7 +71,7 @@ def scatter_gather(led: Any, tx: Any, books: Any, det: Any, h: int, i: int, f: n
     return ev, origin
 
 
-@kernel
+@inner
 def reach(led: Any, tx: Any, books: Any, det: Any, h: int, origin: int, t: int, n: int, work: Any,
           keep: bool) -> tuple[int, int, int, int, int]:
     """Middles, sum to the end, sum from the origin, its first payment and the evidence of one origin over n
@@ -110,7 +110,7 @@ def reach(led: Any, tx: Any, books: Any, det: Any, h: int, origin: int, t: int, 
     return middles, in_sum, out_sum, first, ev
 
 
-@kernel
+@inner
 def held(seen: np.ndarray, n: int, x: int) -> bool:
     """Whether x is among the n seen."""
     found = False
@@ -119,7 +119,7 @@ def held(seen: np.ndarray, n: int, x: int) -> bool:
     return found
 
 
-@kernel
+@inner
 def forwards(tx: Any, det: Any, x: int, y: int) -> bool:
     """Whether payment x may send on credit y: within the hours and the share of it."""
     share = tx[x].debit_value / tx[y].credit_value

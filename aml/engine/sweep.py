@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 
 from aml.engine.layout import CREDIT, DEBIT, PERSON, T_BATCH, T_CARD, T_DEBIT, T_NEW
-from aml.engine.tables import first_after, first_on_day, kernel
+from aml.engine.tables import first_after, first_on_day, inner
 from aml.engine.walk import age_at, counted_credit, counted_debit, day_ratio, segment_at
 
 PAYERS, PAID, CREDITS, DEBITS, BACK, RECENT = range(6)
 PAYEES, PAID_OUT, RECENT_BACK = 6, 8, 10  # by whether batches are an established payroll
 
 
-@kernel
+@inner
 def place_of(tally: np.ndarray, mask: int, stamp: int, cp: int) -> int:
     """Place of the counterparty's entry, empty where it is met for the first time."""
     slot = (cp * 40503) & mask
@@ -37,13 +37,13 @@ def place_of(tally: np.ndarray, mask: int, stamp: int, cp: int) -> int:
     return slot
 
 
-@kernel
+@inner
 def is_payment(tag: int, payroll: int) -> bool:
     """A counted debit that is neither spending by card nor, where there is one, part of an established payroll."""
     return counted_debit(tag) and (tag & T_CARD) == 0 and (payroll == 0 or (tag & T_BATCH) == 0)
 
 
-@kernel
+@inner
 def enter(leg: Any, entry: Any, sums: np.ndarray) -> None:
     """A leg with a counterparty enters the window."""
     if counted_credit(leg.tag):
@@ -69,7 +69,7 @@ def enter(leg: Any, entry: Any, sums: np.ndarray) -> None:
                     sums[PAID_OUT + p] += leg.amount
 
 
-@kernel
+@inner
 def leave(leg: Any, entry: Any, sums: np.ndarray) -> None:
     """A leg with a counterparty leaves the window; with a pair's first leg the newness goes."""
     if counted_credit(leg.tag):
@@ -97,7 +97,7 @@ def leave(leg: Any, entry: Any, sums: np.ndarray) -> None:
                     sums[RECENT_BACK + p] -= entry.recent
 
 
-@kernel
+@inner
 def move(led: Any, start: int, k: int, by: int, mask: int, stamp: int, work: Any) -> None:
     """The leg at index k enters (1) or leaves (-1) the window."""
     leg = led.legs[start + k]
@@ -114,7 +114,7 @@ def move(led: Any, start: int, k: int, by: int, mask: int, stamp: int, work: Any
             leave(leg, entry, sums)
 
 
-@kernel
+@inner
 def move_recent(led: Any, start: int, k: int, by: int, mask: int, stamp: int, work: Any) -> None:
     """The leg at index k enters or leaves the hours before the leg."""
     leg = led.legs[start + k]
@@ -129,7 +129,7 @@ def move_recent(led: Any, start: int, k: int, by: int, mask: int, stamp: int, wo
                 work.sums[RECENT_BACK + p] += by * leg.amount
 
 
-@kernel
+@inner
 def slide(led: Any, det: Any, h: int, i: int, at: np.ndarray, mask: int, stamp: int, work: Any) -> None:
     """Move the windows to end with the leg at index i. at: first index in window, in hours, and one past the last."""
     start = led.holders[h].start
@@ -146,7 +146,7 @@ def slide(led: Any, det: Any, h: int, i: int, at: np.ndarray, mask: int, stamp: 
     at[0], at[1], at[2] = lo, recent, i + 1
 
 
-@kernel
+@inner
 def begin(led: Any, det: Any, h: int, i: int, last: int, at: np.ndarray, work: Any) -> int:
     """Empty windows before the first candidate, at index i; returns the mask of the look-up for all up to `last`."""
     start = led.holders[h].start
@@ -164,7 +164,7 @@ def begin(led: Any, det: Any, h: int, i: int, last: int, at: np.ndarray, work: A
     return size - 1
 
 
-@kernel
+@inner
 def measured(led: Any, tx: Any, party: Any, knobs: Any, det: Any, h: int, i: int, outward: bool, payroll: int,
              mask: int, stamp: int, f: np.ndarray, work: Any) -> bool:
     """Facts of fan-out (outward) or gather-scatter at the leg at index i; False where the leg completes nothing.
@@ -202,7 +202,7 @@ def measured(led: Any, tx: Any, party: Any, knobs: Any, det: Any, h: int, i: int
     return True
 
 
-@kernel
+@inner
 def is_payroll(led: Any, h: int, w0: int, at: np.ndarray) -> int:
     """1 if the holder paid batches in each of the two spans of 30 days before day w0, which never falls, else 0.
 

@@ -13,9 +13,11 @@ from aml.engine.layout import EMPTY_KEY, NONE, T_COUNTED, VISIT
 jit = njit(cache=True, nogil=True, error_model="numpy")
 # The same without reference counts, which cost a third of the time: for what makes no array of its own.
 kernel = njit(cache=True, nogil=True, error_model="numpy", _nrt=False)  # type: ignore[call-overload]
+# A part of kernels, which Python cannot call: the ways in from Python are a third of the time to compile.
+inner = njit(nogil=True, error_model="numpy", _nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True)  # type: ignore[call-overload]
 
 
-@kernel
+@inner
 def before(tx: Any, a: int, b: int) -> bool:
     """Whether transaction a comes before b in the one order: (executed_at, 128-bit key)."""
     if tx[a].t != tx[b].t:
@@ -25,7 +27,7 @@ def before(tx: Any, a: int, b: int) -> bool:
     return bool(tx[a].lo < tx[b].lo)
 
 
-@kernel
+@inner
 def mix(key: Any) -> Any:
     """Spread a 64-bit key over the table (the finaliser of SplitMix64)."""
     z = np.uint64(key)
@@ -34,7 +36,7 @@ def mix(key: Any) -> Any:
     return z ^ (z >> np.uint64(31))
 
 
-@kernel
+@inner
 def slot_of(keys: np.ndarray, key: Any) -> int:
     """Slot of the key, or the free one where it belongs."""
     mask = np.uint64(keys.size - 1)
@@ -44,14 +46,14 @@ def slot_of(keys: np.ndarray, key: Any) -> int:
     return int(np.int64(slot))
 
 
-@kernel
+@inner
 def find(keys: np.ndarray, key: Any) -> int:
     """Slot of the key, or NONE."""
     slot = slot_of(keys, key)
     return slot if keys[slot].key == key else NONE
 
 
-@kernel
+@inner
 def find_or_add(keys: np.ndarray, key: Any, meter: np.ndarray, used: int) -> int:
     """Slot of the key, taken if it is new; the caller has made room beforehand."""
     slot = slot_of(keys, key)
@@ -71,31 +73,31 @@ def rehash(old: np.ndarray, new: np.ndarray) -> None:
             new[slot_of(new, old[i].key)] = old[i]
 
 
-@kernel
+@inner
 def pair_key(holder: int, cp: int) -> Any:
     """Key of a holder's counterparty."""
     return (np.uint64(holder) << np.uint64(32)) | np.uint64(cp)
 
 
-@kernel
+@inner
 def fit_key(holder: int, bucket: int) -> Any:
     """Key of a holder's amount bucket."""
     return (np.uint64(holder) << np.uint64(32)) | np.uint64(bucket)
 
 
-@kernel
+@inner
 def bucket_of(amount: int) -> int:
     """Amount bucket, three to a doubling (a bucket spans a factor of 1.26)."""
     return int(math.log2(float(amount)) * 3.0)
 
 
-@kernel
+@inner
 def registers(tag: int, cp: int) -> bool:
     """Whether a leg takes part in its pair's history: counted, with a counterparty, not a mere visit."""
     return cp >= 0 and (tag & T_COUNTED) != 0 and (tag & (1 << VISIT)) == 0
 
 
-@kernel
+@inner
 def first_after(legs: np.ndarray, start: int, lo: int, hi: int, t: int) -> int:
     """First index in [lo, hi) of the holder's legs with leg time > t, else hi."""
     while lo < hi:
@@ -107,7 +109,7 @@ def first_after(legs: np.ndarray, start: int, lo: int, hi: int, t: int) -> int:
     return lo
 
 
-@kernel
+@inner
 def first_on_day(legs: np.ndarray, start: int, lo: int, hi: int, day: int) -> int:
     """First index in [lo, hi) of the holder's legs on or after the local day, else hi (days never fall with time)."""
     while lo < hi:

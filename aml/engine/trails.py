@@ -13,13 +13,13 @@ import numpy as np
 
 from aml.engine.layout import CREDIT, DEBIT, MAX_HOPS, NONE, PERSON, T_DEBIT, T_HOP, T_NEW
 from aml.engine.ledger import window_sum
-from aml.engine.tables import before, first_after, kernel
+from aml.engine.tables import before, first_after, inner
 
 MOST_FITTING = 64  # fitting credits read per payment, the latest
 MOST_PAYERS = 8  # direct payers handed on per payment, the latest
 
 
-@kernel
+@inner
 def better(a: Any, b: Any, tx: Any) -> bool:
     """Whether trail a is kept before trail b: more hops, more first payments, larger start, later first hop."""
     if a.n != b.n:
@@ -36,7 +36,7 @@ def better(a: Any, b: Any, tx: Any) -> bool:
     return False
 
 
-@kernel
+@inner
 def bits(word: int) -> int:
     """Number of set bits."""
     n = 0
@@ -46,7 +46,7 @@ def bits(word: int) -> int:
     return n
 
 
-@kernel
+@inner
 def fitting_credits(led: Any, h: int, i: int, heads: np.ndarray, known: bool, limit: int, out: np.ndarray) -> int:
     """Indices, latest first, of hop credits of the last 96 h that the payment at index i may send on (÷ 0.8 … 1.25).
 
@@ -85,13 +85,13 @@ def fitting_credits(led: Any, h: int, i: int, heads: np.ndarray, known: bool, li
     return n
 
 
-@kernel
+@inner
 def may_send_on(amount: int, credit: int) -> bool:
     """Whether amount ÷ credit lies in 0.8 … 1.25, the widest ratio that any rule over paths asks for."""
     return amount * 5 >= credit * 4 and amount * 4 <= credit * 5
 
 
-@kernel
+@inner
 def first_hop(trail: Any, tx: Any, x: int) -> None:
     """The trail of one hop."""
     trail.n = 1
@@ -103,7 +103,7 @@ def first_hop(trail: Any, tx: Any, x: int) -> None:
     trail.known = tx[x].debit_known
 
 
-@kernel
+@inner
 def copy_trail(a: Any, b: Any) -> None:
     """Make trail a equal to trail b."""
     a.n, a.new, a.person, a.known = b.n, b.new, b.person, b.known
@@ -113,7 +113,7 @@ def copy_trail(a: Any, b: Any) -> None:
         a.out_share[k] = b.out_share[k]
 
 
-@kernel
+@inner
 def extend(trail: Any, x: int, fresh: int, person: int, in_share: float, out_share: float) -> None:
     """Add hop x to the trail."""
     k = trail.n
@@ -125,7 +125,7 @@ def extend(trail: Any, x: int, fresh: int, person: int, in_share: float, out_sha
     trail.n = k + 1
 
 
-@kernel
+@inner
 def visits(trail: Any, tx: Any, holder: int) -> int:
     """Place of the holder among the trail's originators, or NONE."""
     for k in range(trail.n):
@@ -134,7 +134,7 @@ def visits(trail: Any, tx: Any, holder: int) -> int:
     return NONE
 
 
-@kernel
+@inner
 def shares(led: Any, h: int, i: int, c: int, window: int) -> tuple[float, float]:
     """How far the hop dominates its holder: credit c of all credits of the window before payment i; payment i of all
     payments since c."""
@@ -146,7 +146,7 @@ def shares(led: Any, h: int, i: int, c: int, window: int) -> tuple[float, float]
     return led.legs[start + c].amount / max(1, credits), led.legs[start + i].amount / max(1, debits)
 
 
-@kernel
+@inner
 def insert(best: np.ndarray, n: int, most: int, trail: Any, tx: Any) -> int:
     """Keep the trail among the `most` best, best first; returns their number."""
     k = n
@@ -161,7 +161,7 @@ def insert(best: np.ndarray, n: int, most: int, trail: Any, tx: Any) -> int:
     return min(n + 1, most)
 
 
-@kernel
+@inner
 def trails_of(led: Any, tx: Any, book: Any, knobs: Any, x: int, heads: np.ndarray, known: bool,
               work: Any) -> tuple[int, int, int]:
     """Trails of two hops and more that end in payment x, the cycles it closes, and its direct payers.
@@ -210,7 +210,7 @@ def trails_of(led: Any, tx: Any, book: Any, knobs: Any, x: int, heads: np.ndarra
     return n, cycles, payers
 
 
-@kernel
+@inner
 def same_trails(book: np.ndarray, at: int, held: int, best: np.ndarray, n: int) -> bool:
     """Whether the stored trails equal the computed ones."""
     if held != n:
@@ -225,7 +225,7 @@ def same_trails(book: np.ndarray, at: int, held: int, best: np.ndarray, n: int) 
     return True
 
 
-@kernel
+@inner
 def same_payers(book: np.ndarray, at: int, held: int, payer: np.ndarray, n: int) -> bool:
     """Whether the stored direct payers equal the computed ones."""
     if held != n:

@@ -9,12 +9,12 @@ import numpy as np
 
 from aml.engine.layout import CREDIT, DAY, DEBIT, NONE, PERSON, T_DAYP, T_DEBIT, T_MANDATED, VISIT
 from aml.engine.ledger import window_sum
-from aml.engine.tables import first_after, first_on_day, kernel
+from aml.engine.tables import first_after, first_on_day, inner
 
 DISTINCT = 256  # most distinct branches, machines, conductors told apart in one window
 
 
-@kernel
+@inner
 def end_of(led: Any, h: int, i: int) -> int:
     """One past the last leg that may count as not after the leg at i: itself, or one of its day where only days are
     known."""
@@ -29,7 +29,7 @@ def end_of(led: Any, h: int, i: int) -> int:
     return end
 
 
-@kernel
+@inner
 def in_hours(led: Any, start: int, i: int, k: int, window: int) -> bool:
     """Whether leg k lies in the hour window that ends at leg i; a leg of which only the day is known counts for its
     whole day."""
@@ -42,7 +42,7 @@ def in_hours(led: Any, start: int, i: int, k: int, window: int) -> bool:
     return bool(whole_day and past.day >= leg.day - (window + DAY - 1) // DAY)
 
 
-@kernel
+@inner
 def hours_from(led: Any, h: int, i: int, window: int) -> int:
     """First index that may lie in the hour window that ends at leg i."""
     start = led.holders[h].start
@@ -52,13 +52,13 @@ def hours_from(led: Any, h: int, i: int, window: int) -> int:
     return first_after(led.legs, start, 0, i + 1, leg.t - window)
 
 
-@kernel
+@inner
 def in_day_window(led: Any, start: int, i: int, k: int) -> bool:
     """Whether leg k, inside the window's days, is not after leg i (either order within a day known only as such)."""
     return bool(k <= i or ((led.legs[start + i].tag | led.legs[start + k].tag) & T_DAYP) != 0)
 
 
-@kernel
+@inner
 def add_distinct(held: np.ndarray, n: int, value: int) -> int:
     """Add a value to the n distinct ones held; returns their number (at most DISTINCT are told apart)."""
     if value < 0:
@@ -72,13 +72,13 @@ def add_distinct(held: np.ndarray, n: int, value: int) -> int:
     return n
 
 
-@kernel
+@inner
 def is_due(knobs: Any, amount: int) -> bool:
     """Whether a report is due for a cash amount under the profile."""
     return bool(amount >= knobs.threshold if knobs.due_at else amount > knobs.threshold)
 
 
-@kernel
+@inner
 def party_at(led: Any, tx: Any, h: int, i: int) -> int:
     """Row of the party table in force for the holder at leg i, or NONE."""
     leg = led.legs[led.holders[h].start + i]
@@ -87,7 +87,7 @@ def party_at(led: Any, tx: Any, h: int, i: int) -> int:
     return int(tx[leg.tx].debit_party) if leg.tag & T_DEBIT else int(tx[leg.tx].credit_party)
 
 
-@kernel
+@inner
 def segment_at(led: Any, tx: Any, h: int, i: int) -> int:
     """Segment of the holder at leg i; a conductor is a person."""
     leg = led.legs[led.holders[h].start + i]
@@ -96,7 +96,7 @@ def segment_at(led: Any, tx: Any, h: int, i: int) -> int:
     return int(tx[leg.tx].debit_segment) if leg.tag & T_DEBIT else int(tx[leg.tx].credit_segment)
 
 
-@kernel
+@inner
 def age_at(led: Any, tx: Any, party: Any, knobs: Any, h: int, i: int) -> float:
     """Whole days since the account was opened; else since its first leg, where the feed is known to be complete."""
     row = led.holders[h]
@@ -109,7 +109,7 @@ def age_at(led: Any, tx: Any, party: Any, knobs: Any, h: int, i: int) -> float:
     return math.nan
 
 
-@kernel
+@inner
 def own_month(led: Any, h: int, first: int, known_days: int, lo: int, measure: int, person: bool) -> float:
     """Sum of a direction over legs [lo, first): the 30 days before a window; a person's scaled up from ≥ 14 known days.
 
@@ -127,7 +127,7 @@ def own_month(led: Any, h: int, first: int, known_days: int, lo: int, measure: i
     return total if total > 0.0 else math.nan
 
 
-@kernel
+@inner
 def day_ratio(led: Any, h: int, i: int, w0: int, total: int, measure: int, person: bool) -> float:
     """The sum of the day window from day w0 up to leg i over the own month before it."""
     row = led.holders[h]
@@ -136,7 +136,7 @@ def day_ratio(led: Any, h: int, i: int, w0: int, total: int, measure: int, perso
     return total / own_month(led, h, first, w0 - row.first_day, lo, measure, person)
 
 
-@kernel
+@inner
 def hour_ratio(led: Any, h: int, i: int, since: int, total: int, measure: int, person: bool) -> float:
     """The sum of the hour window (since, leg i] over the own month: the 30 times 24 hours before it."""
     row = led.holders[h]
@@ -148,19 +148,19 @@ def hour_ratio(led: Any, h: int, i: int, since: int, total: int, measure: int, p
     return total / own_month(led, h, first, known, lo, measure, person)
 
 
-@kernel
+@inner
 def unmandated(tag: int, conductor: int) -> bool:
     """Whether the leg was brought by somebody who is neither the holder nor mandated."""
     return bool(conductor >= 0 and (tag & T_MANDATED) == 0)
 
 
-@kernel
+@inner
 def counted_debit(tag: int) -> bool:
     """A debit that rules count."""
     return (tag & (1 << DEBIT)) != 0
 
 
-@kernel
+@inner
 def counted_credit(tag: int) -> bool:
     """A credit that rules count."""
     return (tag & (1 << CREDIT)) != 0

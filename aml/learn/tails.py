@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from aml.engine.tables import jit
+from aml.engine.tables import inner, jit
 from aml.learn.features import F32, F64, FEATURES, Legs, Matrix
 from aml.learn.peers import CELLS, cells, ranked
 
@@ -60,7 +60,7 @@ def tails_into(x: Any, group: Any, start: Any, knots: Any, tail: Any, out: Any) 
             out[where[k]] = block[k]
 
 
-@jit
+@inner
 def next_block(group: Any, i: int, where: Any) -> tuple[int, int]:
     """Fill where[] with the next ranked legs from i on; returns where to go on, and how many there are.
 

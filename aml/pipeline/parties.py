@@ -8,10 +8,10 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-from numba import njit
 
 from aml.engine.intern import I32, NONE, Interner
 from aml.engine.keys import Fields, Keys, add_institution
+from aml.engine.tables import kernel
 
 KINDS: Final = ("person", "business", "processor", "bank", "exchange", "public", "other")
 UNKNOWN: Final = len(KINDS)
@@ -27,7 +27,7 @@ _FACTS: Final = (
 )  # fmt: skip
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _in_force(first: np.ndarray, since: np.ndarray, ids: np.ndarray, day: np.ndarray, found: np.ndarray) -> None:
     """Per query the last row of its id that begins on or before the day; rows of an id lie together, by date."""
     for q in range(ids.size):

@@ -13,10 +13,10 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from aml.engine.identity import NO_TIME
 from aml.engine.keys import U64
+from aml.engine.tables import inner, kernel
 
 I64 = npt.NDArray[np.int64]
 RANK: Final = 100
@@ -24,7 +24,7 @@ DAY_US: Final = 86_400_000_000
 LATENESS: Final = 7 * DAY_US
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _push(heap: np.ndarray, keys: np.ndarray, n: int, value: int, key: int) -> int:
     """Put a time among the RANK highest, a heap with the least of them at 0, unless its record is among them; returns
     how many are held."""
@@ -57,8 +57,8 @@ def _push(heap: np.ndarray, keys: np.ndarray, n: int, value: int, key: int) -> i
     return n
 
 
-@njit(cache=True, nogil=True)
-def _advance(
+@kernel
+def advance(
     heaps: np.ndarray, keys: np.ndarray, counts: np.ndarray, marks: np.ndarray, source: int, tenant: np.ndarray,
     t: np.ndarray, key: np.ndarray, before: np.ndarray,
 ) -> None:  # fmt: skip
@@ -91,7 +91,7 @@ class Progress:
         """
         self._make_room(int(tenant.max()) + 1 if tenant.size else 0)
         before = np.empty(t.size, np.int64)
-        _advance(self._heaps, self._keys, self._counts, self.marks, source, tenant, t, key, before)
+        advance(self._heaps, self._keys, self._counts, self.marks, source, tenant, t, key, before)
         return before
 
     def _make_room(self, tenants: int) -> None:
