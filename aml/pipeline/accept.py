@@ -19,7 +19,7 @@ import polars as pl
 from aml.engine.columns import ABSENT, Flag
 from aml.engine.identity import NO_TIME, Incoming, Outcome, Registry
 from aml.engine.intern import I32, NONE, Interner
-from aml.engine.keys import Fields, Keys, content_hash, family_key, order_key
+from aml.engine.keys import Fields, Keys, content_hash, family_key, hash_columns, order_key
 from aml.pipeline.holders import TENANT, HolderBook, Mask, conductor_of, part
 from aml.pipeline.legs import Legs, legs_of
 from aml.pipeline.older import Older, identity
@@ -119,6 +119,13 @@ class Acceptor:
     def watermarks(self) -> dict[int, int]:
         """Watermark in UTC µs by tenant number, of tenants that have one."""
         return {i: m for i, m in enumerate(self.progress.marks.tolist()) if m != NO_TIME}
+
+    def tenant_of_holders(self) -> npt.NDArray[np.int32]:
+        """The tenant's number of each holder."""
+        of_each = self.holders.texts.frame.get_column("institution")
+        names = of_each.unique()
+        numbers = self.texts["tenant"].find(*hash_columns(names.to_frame(), ["institution"]))
+        return of_each.replace_strict(names, pl.Series(numbers), return_dtype=pl.Int32).to_numpy()
 
     def accept(self, frame: pl.DataFrame, source: int = 0) -> Arrivals:
         """Judge a canonical frame, its rows in arrival order."""

@@ -95,12 +95,8 @@ class Keeper:
         body, state = self.last.body, self._state()
         self._marks = body["progress_sha256"]
         changed = _changed(body, terms.judgement)
-        if set(changed) - {"scoring"}:
-            host.rejudge(state, body["older"], body["records"])
-        else:
-            host.restore(state, body["older"], body["records"])
-            if changed:
-                host.ask_all()
+        take_over = host.rejudge if changed else host.restore
+        take_over(state, body["older"], body["records"])
         return host, _told(changed, sum(body["records"].values())) if changed else None
 
     def _state(self) -> dict[str, Any]:
@@ -124,6 +120,7 @@ class Keeper:
             with self._database.begin() as uow:
                 return self._finish(uow, work)
         host.at_rest()
+        host.forget()
         # Nothing moves any more, so the state is written while findings are made of it. The database is locked only
         # when all files are there: people who close alerts meanwhile do not wait for the disk.
         with ThreadPoolExecutor(1) as writer:

@@ -17,6 +17,7 @@ from aml.detect.tags import given
 from aml.domain.finding import FindingChange, finding_id
 from aml.engine.columns import Flag
 from aml.engine.engine import Applied, Engine, FindingKey
+from aml.engine.identity import NO_TIME
 from aml.engine.layout import PARTY
 from aml.pipeline.accept import Acceptor, Arrivals
 from aml.pipeline.findings import Assembly, week_of
@@ -25,6 +26,7 @@ from aml.scoring.config import ScoringConfig
 
 I32 = npt.NDArray[np.int32]
 I64 = npt.NDArray[np.int64]
+NEVER = -(1 << 61)  # UTC µs
 
 
 class Records(Protocol):
@@ -157,6 +159,19 @@ class Detection:
                 subject, rule = self._assembly.subject(texts, key[1]), self.compiled.rules[key[0]].id
                 out.append(Change(FindingChange.withdraw(finding_id(subject, rule, week_of(key[2]))), ()))
         return out
+
+    def evict(self, marks: I64) -> int:
+        """Drop what nothing can change or read any more; returns how many legs went.
+
+        marks: watermark (UTC µs, NO_TIME: none) by tenant when findings were last told. Of weeks that were settled then
+        the engine knows no findings afterwards: they stand as they were told.
+        """
+        tenant = self.acceptor.tenant_of_holders()
+        mark = np.concatenate([marks, [NO_TIME]])[np.minimum(tenant, marks.size)]
+        # A reversal comes up to the lateness after its original, and that late itself.
+        fixed = np.where(mark == NO_TIME, NEVER, mark - 2 * self.acceptor.lateness)
+        self.engine.shard_of = self._shard_of()
+        return self.engine.evict(fixed)
 
     def rows_of(self, transactions: I32) -> I64:
         """Rows of the records of transactions, by number."""

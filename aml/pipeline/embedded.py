@@ -61,7 +61,7 @@ def run_feeds(settings: RunSettings, progress: Progress | None = None) -> RunSum
             keeper = Keeper(database, folder)
             keeper.open()
             keeper.check(judgement, settings.lateness)
-            terms = Terms(judgement, settings.lateness, parties, folder, now)
+            terms = Terms(judgement, settings.lateness, parties, folder, now, settings.scores_out is not None)
             run = _Run(settings, judgement, feeds, database, keeper, terms, progress or _silent)
             return run.go(began)
     finally:

@@ -59,13 +59,15 @@ class _Named:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What a host is made for. lateness: µs; received_at: when its records were read (UTC µs)."""
+    """What a host is made for. lateness: µs; received_at: when its records were read (UTC µs); remember: whether the
+    findings of settled weeks stay in memory, as the scores of a whole run need them."""
 
     judgement: Judgement
     lateness: int
     parties: pl.DataFrame | None
     folder: Path
     received_at: int
+    remember: bool = False
 
 
 class Host:
@@ -87,6 +89,7 @@ class Host:
         self.rows = RunRows(archive.rows)
         self.records: Counter[str] = Counter()  # accepted records by institution
         self.changed: set[FindingKey] = set()
+        self._told: I64 | None = None  # watermarks by tenant when findings were last told
         self._drawn = Drawn()
         self._behind = Behind(WAITING)
 
@@ -135,10 +138,15 @@ class Host:
         """Whether any finding changed since they were last told."""
         return bool(self.changed) or (self.strange is not None and self.strange.news)
 
+    def forget(self) -> None:
+        """Let go what nothing could change or read any more when findings were last told; the host is at rest."""
+        if self._told is not None and not self.terms.remember:
+            self.detection.evict(self._told)
+
     def changes(self) -> list[Change]:
         """The findings that changed since this was last asked, as they are now; the host is settled."""
         changes = self.detection.changes(self.changed)
-        self.changed = set()
+        self.changed, self._told = set(), self._marks()
         return changes + (self.strange.changes(self.detection) if self.strange is not None else [])
 
     def _follow(self, step: Step, facts: LegFacts) -> None:
@@ -162,6 +170,9 @@ class Host:
         """Names of the files of identities that have left memory."""
         held = self.detection.acceptor.older
         return [] if held is None else list(held.names)
+
+    def _marks(self) -> I64:
+        return self.detection.acceptor.progress.marks.copy()
 
     @property
     def watermarks(self) -> dict[str, int]:
@@ -202,6 +213,7 @@ class Host:
         if self.book is not None and self.strange is not None:
             self.book.restore(under(state, "book"))
             self.strange.restore(under(state, "strange"), self.detection.acceptor.holders.ours)
+        self._told = self._marks()
 
     def rejudge(self, state: Arrays, older: list[str], records: Mapping[str, int]) -> None:
         """Take over a state made under other rules or models: all that was accepted is judged anew, from the archive.
@@ -225,10 +237,6 @@ class Host:
                 surprise = self.book.take(rows, self.book.instruments.append(columns["instrument"]))
                 self.strange.take(nobody, rows, surprise, facts, self.book.instruments)
             first = last
-        self.ask_all()
-
-    def ask_all(self) -> None:
-        """Have every finding told anew, as a changed scoring asks for."""
         self.changed |= all_findings(self.detection)
         if self.strange is not None:
             self.strange.ask_all()
