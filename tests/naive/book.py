@@ -232,14 +232,17 @@ def add_legs(book: Book, r: Record, order: tuple[int, int, int]) -> None:
     day = book.day_of(t)
     rows = {end: party_of(book, r, end, day) for end in ("originator", "beneficiary")}
     ends = {end: None if cash_end(r, end) else holder_of(r, end, rows[end]) for end in rows}
+    by_notes = ends == {"originator": None, "beneficiary": None}
+    if by_notes:  # no account moves: whoever handed over or took notes is remembered, and no rule counts it
+        ends = {end: holder_of(r, end, rows[end]) if r[f"{end}_method"] == "cash" else None for end in ends}
     payer, payee = ends["originator"], ends["beneficiary"]
     if payer is not None and payer == payee:
         book.own_account += 1
         return
     one_end = (payer is None) != (payee is None)
     other_method = r["originator_method"] if payer is None else r["beneficiary_method"]
-    cash = one_end and (r["instrument"] == "cash" or other_method == "cash")
-    bank = r["initiated_by"] == "bank"
+    cash = one_end and not by_notes and (r["instrument"] == "cash" or other_method == "cash")
+    bank = by_notes or r["initiated_by"] == "bank"
     home = r["originator_country"] or book.profile.country
     abroad = r["beneficiary_country"] is not None and r["beneficiary_country"] != home
     to_exchange = rows["beneficiary"] is not None and rows["beneficiary"]["kind"] == "exchange"
