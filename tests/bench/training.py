@@ -107,10 +107,9 @@ def standing(parts: list[Legs], gone: Array) -> Legs:
 def hits(detection: Detection, scoring: ScoringConfig) -> dict[int, list[Any]]:
     """What rules say at the legs of each transaction; near misses give no points."""
     found: dict[int, list[Any]] = {}
-    ours = detection.acceptor.holders.ours
     for key in detection.engine.keys_about(None):
         rule = detection.compiled.rules[key[0]]
-        for hit in one_per_leg(detection.engine.hits_of(key)) if ours[key[1]] else ():
+        for hit in one_per_leg(detection.hits_about(key)):
             points = scoring.points_of(rule.severity, hit.steps) if hit.opens else 0
             found.setdefault(hit.tx, []).append((rule.id, rule.family, points))
     return found

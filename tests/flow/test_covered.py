@@ -48,13 +48,15 @@ def attempts(bank) -> dict[str, set[str]]:
 
 @pytest.fixture(scope="module")
 def by_the_twin(bank, attempts) -> dict[FindingKey, Finding]:
-    """What the twin says opens, about customers of ours."""
+    """What the twin says opens, about customers of ours and those who bring cash to their accounts."""
     frame, parties = canonical(bank)
     stand, _, _ = standing(rows_of(frame))
     rules = twin_rules("us")
     book = open_book(stand, parties.iter_rows(named=True), twin_profile("us"), None, engine_key)
     planted = set().union(*attempts.values())
-    ours = {("customer", name) for name in parties.get_column("customer")}
+    accounts = set(parties.get_column("account"))
+    brought = {r["conductor"] for r in stand if r["instrument"] == "cash" and r["beneficiary_account"] in accounts}
+    ours = {("customer", name) for name in brought | set(parties.get_column("customer"))}
     found = findings(hits_near(book, rules, planted), rules)
     return {key: f for key, f in found.items() if f.opens and key[2][1:] in ours}
 
@@ -97,5 +99,7 @@ def test_every_attempt_that_meets_a_definition_is_alerted(bank, attempts, by_the
         if met and lacking:
             missed.append((rule, subject, week, sorted(met), sorted(lacking)))
     assert missed == []
+    customers = set(pl.read_csv(bank / "parties.csv", infer_schema=False).get_column("customer"))
+    assert {subject for _, _, (_, _, subject), _ in by_the_twin} - customers  # couriers need not bank here
     covered = {rule.id for rule in load_judgement("us", None).compiled.rules}
     assert {rule for rule, met in qualify.items() if met} == covered
