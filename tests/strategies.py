@@ -246,7 +246,7 @@ def streams(draw: Draw, profiles: tuple[str, ...] = ("us", "us", "ca", "au"), ac
 
 def twist(draw: Draw, row: dict[str, Any]) -> None:
     """Change one thing about a row."""
-    kind = draw(st.integers(0, len(TWISTS) + 2))
+    kind = draw(st.integers(0, len(TWISTS) + 3))
     if kind < len(TWISTS):
         change = TWISTS[kind]
         if change.get("instrument") and row["instrument"] == "cash":
@@ -256,6 +256,8 @@ def twist(draw: Draw, row: dict[str, Any]) -> None:
         row["beneficiary_customer"] = row["originator_customer"]  # between own accounts
     elif kind == len(TWISTS) + 1:
         row["executed_at"] = row["executed_at"] // DAY * DAY
+    elif kind == len(TWISTS) + 2 and row["instrument"] == "cash" and row.get("originator_customer"):
+        row.update(originator_account=None, originator_method="cash", beneficiary_method="monetary_instrument")
     else:
         moment = date(1970, 1, 1) + timedelta(days=row["executed_at"] // DAY)
         row["booking_date"] = moment + timedelta(days=draw(st.sampled_from((-3, -1, 0, 1, 2, 6))))

@@ -18,7 +18,7 @@ class Flag(IntFlag):
     CASH_IN = 1 << 2  # one leg, the credit
     CASH_OUT = 1 << 3  # one leg, the debit
     CARD = 1 << 4
-    BANK = 1 << 5  # the bank's own act (fees, interest): kept for features, counted by no rule
+    BANK = 1 << 5  # the bank's own act (fees, interest), notes for no account: kept for features, counted by no rule
     EXIT = 1 << 6  # its debit leaves the institution's sight: cash, crypto or cross-border
     CROSS_BORDER = 1 << 7
     CRYPTO = 1 << 8

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -104,20 +104,3 @@ def _yield(kind: str, rows: Sequence[int] | npt.NDArray[np.int64], name: npt.NDA
         len(set(names)),
         tuple(len(set(names[c[at]])) for c in chosen),
     )
-
-
-def table(rankings: Mapping[str, Ranking]) -> str:
-    """The rankings as Markdown: a row per typology, recall at each budget and attempts touched at the middle one."""
-    lines = ["| ranking | typology | rows | recall at " + " / ".join(_percent(b, 1) for b in BUDGETS)
-             + " | attempts | touched at " + _percent(BUDGETS[1], 1) + " |", "|---|---|---|---|---|---|"]
-    for label, ranking in rankings.items():
-        named = [("all", ranking.whole), *((y.typology, y) for y in ranking.typologies), ("1–2 rows", ranking.small)]
-        for name, y in named:
-            if y.rows:
-                recall = " / ".join(_percent(r, 0) for r in y.recall)
-                lines.append(f"| {label} | {name} | {y.rows} | {recall} | {y.attempts} | {y.touched[1]} |")
-    return "\n".join(lines)
-
-
-def _percent(share: float, digits: int) -> str:
-    return f"{100 * share:.{digits}f} %"

@@ -16,7 +16,8 @@ from aml.detect.needs import Tags
 from aml.detect.tags import given
 from aml.domain.finding import FindingChange, finding_id
 from aml.engine.columns import Flag
-from aml.engine.engine import Applied, Engine, FindingKey
+from aml.engine.confirm import CONDUCTED
+from aml.engine.engine import Applied, Engine, FindingKey, Hit
 from aml.engine.identity import NO_TIME
 from aml.engine.layout import PARTY
 from aml.pipeline.accept import Acceptor, Arrivals
@@ -102,6 +103,8 @@ class Detection:
         self.rows = np.empty(0, np.int64)
         self._parts: list[I64] = []
         self._assembly = Assembly(compiled, scoring)
+        self._kinds = compiled.program.detectors["kind"]
+        self._at_the_counter = set(compiled.program.detectors["rule"][self._kinds == CONDUCTED].tolist())
         self._shards = shards
 
     def step(self, frame: pl.DataFrame, source: int = 0) -> Step:
@@ -143,9 +146,7 @@ class Detection:
 
     def changes(self, keys: Iterable[FindingKey]) -> list[Change]:
         """The findings of these keys as they are now, in the order of subject, rule and week."""
-        wanted = sorted(set(keys))
-        ours = self.acceptor.holders.ours
-        held = [(key, self.engine.hits_of(key) if ours[key[1]] else []) for key in wanted]
+        held = [(key, self.hits_about(key)) for key in sorted(set(keys))]
         named = np.unique(np.concatenate([hit.evidence for _, hits in held for hit in hits] or [np.empty(0, np.int32)]))
         rows = self.rows_of(named)
         ids = self.records.take(rows).get_column("transaction_id").to_list() if named.size else []
@@ -172,6 +173,13 @@ class Detection:
         fixed = np.where(mark == NO_TIME, NEVER, mark - 2 * self.acceptor.lateness)
         self.engine.shard_of = self._shard_of()
         return self.engine.evict(fixed)
+
+    def hits_about(self, key: FindingKey) -> list[Hit]:
+        """What holds about a subject, in order: all of it where he is ours; about anybody else only that he brought
+        cash to our counter, for a courier need not bank here."""
+        ours = self.acceptor.holders.ours[key[1]]
+        hits = self.engine.hits_of(key) if ours or key[0] in self._at_the_counter else []
+        return hits if ours else [hit for hit in hits if self._kinds[hit.detector] == CONDUCTED]
 
     def rows_of(self, transactions: I32) -> I64:
         """Rows of the records of transactions, by number."""

@@ -49,9 +49,15 @@ def legs_of(
     debit = end_of("originator", fields, tenant, parties, day)
     credit = end_of("beneficiary", fields, tenant, parties, day)
     code = {name: frame.get_column(name).fill_null(ABSENT).to_numpy() for name in _CODES}
-    cash_in, cash_out = _cash(debit, credit, code)
-    has_debit, has_credit = debit.present & ~cash_in, credit.present & ~cash_out
+    notes_in, notes_out = _notes(debit, code["originator_method"]), _notes(credit, code["beneficiary_method"])
+    cash_in, cash_out = _cash(debit, credit, code, notes_in, notes_out)
+    has_debit, has_credit = debit.present & ~cash_in & ~notes_in, credit.present & ~cash_out & ~notes_out
+    # Notes for what is no account here, a cashier's cheque say: the customer has a leg for the models, and no rule may
+    # take it for a withdrawal or a deposit.
+    by_notes = ~has_debit & ~has_credit & (notes_in | notes_out)
+    has_debit, has_credit = has_debit | (notes_in & by_notes), has_credit | (notes_out & by_notes)
     facts = _kinds(frame, code) | {Flag.CASH_IN: cash_in, Flag.CASH_OUT: cash_out}
+    facts[Flag.BANK] |= by_notes
     facts[Flag.OWN] = same_holder(debit, credit, parties) & has_debit & has_credit
     facts[Flag.CROSS_BORDER] = _cross_border(fields, calendar.country)
     to_exchange = np.zeros(fields.rows, np.bool_)
@@ -73,7 +79,14 @@ _CODES: Final = (
 )  # fmt: skip
 
 
-def _cash(debit: End, credit: End, code: dict[str, npt.NDArray[np.uint8]]) -> tuple[Mask, Mask]:
+def _notes(end: End, method: npt.NDArray[np.uint8]) -> Mask:
+    """Whether the customer at this end handed over, or took, notes: no account of his moved."""
+    return np.asarray(end.has_customer & ~end.has_account & (method == Method.CASH), np.bool_)
+
+
+def _cash(
+    debit: End, credit: End, code: dict[str, npt.NDArray[np.uint8]], notes_in: Mask, notes_out: Mask
+) -> tuple[Mask, Mask]:
     """Cash belongs to one end: paid in (no originator's account), paid out (no beneficiary's).
 
     Cash that names accounts, or nothing but customers, at both ends is two ordinary legs, unless a method says cash.
@@ -83,9 +96,9 @@ def _cash(debit: End, credit: End, code: dict[str, npt.NDArray[np.uint8]]) -> tu
     if not (cash.any() or from_cash.any() or to_cash.any()):
         return cash, cash
     one_in = credit.has_account | ~debit.present
-    paid_in = credit.present & ~debit.has_account & (from_cash | (cash & one_in))
+    paid_in = credit.present & ~notes_out & ~debit.has_account & (from_cash | (cash & one_in))
     one_out = debit.has_account | ~credit.present
-    paid_out = debit.present & ~credit.has_account & (to_cash | (cash & one_out)) & ~paid_in
+    paid_out = debit.present & ~notes_in & ~credit.has_account & (to_cash | (cash & one_out)) & ~paid_in
     return paid_in, paid_out
 
 

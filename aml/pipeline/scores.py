@@ -13,6 +13,7 @@ import polars as pl
 
 from aml.domain.finding import Family
 from aml.engine.columns import Flag
+from aml.engine.confirm import CONDUCTED
 from aml.engine.engine import FindingKey
 from aml.engine.identity import REVERSED, SUPERSEDED, VOIDED
 from aml.engine.intern import grown
@@ -183,7 +184,10 @@ def _hits(detection: Detection, rows: RunRows, scoring: ScoringConfig) -> RulesH
     hits = _standing_hits(detection)
     # Of several alternatives or subjects at one transaction the strongest speaks for the rule.
     strongest = (
-        hits.filter((pl.col("number") >= (int(mine[0]) if mine.size else 1 << 62)) & ours.gather(hits["subject"]))
+        hits.filter(
+            (pl.col("number") >= (int(mine[0]) if mine.size else 1 << 62))
+            & (ours.gather(hits["subject"]) | pl.col("at_the_counter"))
+        )
         .group_by("number", "rule")
         .agg(pl.col("steps").filter(pl.col("opens")).max().fill_null(0))
         .sort("number", "rule")
@@ -197,7 +201,8 @@ def _hits(detection: Detection, rows: RunRows, scoring: ScoringConfig) -> RulesH
 
 
 def _standing_hits(detection: Detection) -> pl.DataFrame:
-    """Every hit that holds: its transaction's number and time, rule, subject, steps, and whether it opens."""
+    """Every hit that holds: its transaction's number and time, rule, subject, steps, whether it opens, and whether it
+    is about cash brought to our counter."""
     engine = detection.engine
     hits = engine.hits.book.hits[engine.hits.living()]
     return pl.DataFrame(
@@ -208,5 +213,6 @@ def _standing_hits(detection: Detection) -> pl.DataFrame:
             "subject": hits["subject"].astype(np.int64),
             "steps": hits["steps"].astype(np.int64),
             "opens": np.ascontiguousarray(hits["opens"]),
+            "at_the_counter": detection.compiled.program.detectors["kind"][hits["detector"]] == CONDUCTED,
         }
     )

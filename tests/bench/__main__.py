@@ -8,11 +8,11 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.bench import cold, engine, found, machine, models, runs, simulator
+from tests.bench import cold, engine, found, machine, models, runs, simulator, trails
 
 PARTS: dict[str, Callable[[Path, argparse.Namespace], None]] = {
     "simulate": simulator.main, "engine": engine.main, "models": models.main, "cold": cold.main, "run": runs.main,
-    "detect": found.main,
+    "detect": found.main, "trails": trails.main,
 }  # fmt: skip
 
 

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import statistics
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from aml.detect.load import load_rules
 from aml.detect.profile import load_profile
 from aml.feed.parties import read_parties
 from aml.feed.simulate import SimulateSettings, simulate, write
-from aml.learn.evaluate import Ranking, evaluate, table
+from aml.learn.evaluate import Ranking, evaluate
 from aml.learn.features import Legs
 from aml.learn.infer import Models, join_models, load_models, transaction_sums
 from aml.learn.sample import sample
@@ -35,10 +36,10 @@ from aml.scoring.combine import combine_rules, model_points
 from aml.scoring.config import ScoringConfig, parse_scoring
 
 SHIPPED = SimulateSettings(seed=2026, transactions=1_000_000, days=120, launderers=False)
-FRESH = (101, 102, 103)
+FRESH = tuple(range(101, 111))
 FIRST_PART = 0.5  # of a bank's time on which its own models are trained, without labels
 INGEST = 2_000_000_000_000_000
-WAYS = ("peer-tails", "isolation-forest", "blend", "rules alone", "rules and models")
+WAYS = ("peer-tails", "isolation-forest", "blend in equal parts", "blend", "rules alone", "rules and models")
 Array = np.ndarray[Any, Any]
 
 
@@ -106,10 +107,9 @@ def standing(parts: list[Legs], gone: Array) -> Legs:
 def hits(detection: Detection, scoring: ScoringConfig) -> dict[int, list[Any]]:
     """What rules say at the legs of each transaction; near misses give no points."""
     found: dict[int, list[Any]] = {}
-    ours = detection.acceptor.holders.ours
     for key in detection.engine.keys_about(None):
         rule = detection.compiled.rules[key[0]]
-        for hit in one_per_leg(detection.engine.hits_of(key)) if ours[key[1]] else ():
+        for hit in one_per_leg(detection.hits_about(key)):
             points = scoring.points_of(rule.severity, hit.steps) if hit.opens else 0
             found.setdefault(hit.tx, []).append((rule.id, rule.family, points))
     return found
@@ -129,26 +129,36 @@ def own_models(bank: Bank) -> tuple[Models, Array]:
     return join_models(train_on(drawn, specs, "its own first part"), the_scoring().model_weights), bank.t >= cut
 
 
-def rankings(banks: list[tuple[Bank, Models, Array]]) -> dict[str, Ranking]:
-    """How each model alone, their blend, the rules and all together rank the transactions of the masks.
+@dataclass(frozen=True)
+class Judged:
+    """The later transactions of one bank: the rank of each by each of WAYS, and what is true of them."""
 
-    Banks are judged side by side: what counts is a transaction's rank within its own.
-    """
-    scores: dict[str, list[Array]] = {name: [] for name in WAYS}
-    typology: list[str] = []
-    attempt: list[str] = []
-    for number, (bank, models, mask) in enumerate(banks):
-        later = np.flatnonzero(mask)
-        for name, values in zip(WAYS, every_score(bank, models), strict=True):
-            scores[name].append(as_ranks(values[later]))
-        typology += [bank.typology[i] for i in later]
-        attempt += [f"{number}-{bank.attempt[i]}" if bank.attempt[i] else "" for i in later]
-    return {name: evaluate(np.concatenate(values), typology, attempt) for name, values in scores.items()}
+    ranks: dict[str, Array]
+    typology: list[str]
+    attempt: list[str]
+
+
+def judged(bank: Bank, models: Models, mask: Array, name: str) -> Judged:
+    """How each model alone, blends, the rules and all together rank the transactions of the mask, within their bank."""
+    later = np.flatnonzero(mask)
+    return Judged(
+        {way: as_ranks(values[later]) for way, values in zip(WAYS, every_score(bank, models), strict=True)},
+        [bank.typology[i] for i in later],
+        [f"{name}-{bank.attempt[i]}" if bank.attempt[i] else "" for i in later],
+    )
+
+
+def rankings(banks: list[Judged]) -> dict[str, Ranking]:
+    """How well each of WAYS ranks the transactions of all these banks, side by side."""
+    typology = [name for bank in banks for name in bank.typology]
+    attempt = [name for bank in banks for name in bank.attempt]
+    return {way: evaluate(np.concatenate([bank.ranks[way] for bank in banks]), typology, attempt) for way in WAYS}
 
 
 def every_score(bank: Bank, models: Models) -> list[Array]:
     """One score per transaction by each of WAYS."""
     scoring, n = the_scoring(), bank.t.size
+    equal = join_models(list(models.bundles), dict.fromkeys(scoring.model_weights, 1))
     raw = models.legs(bank.legs)
     alone = transaction_sums(raw, bank.legs.transaction, n)
     blend = models.transactions(raw, bank.legs.transaction, n)
@@ -156,7 +166,7 @@ def every_score(bank: Bank, models: Models) -> list[Array]:
     for number, named in bank.rules.items():
         by_rules[number] = combine_rules(named, scoring)
     both = by_rules + np.array([model_points(tail, scoring) for tail in np.exp(-np.nan_to_num(blend, nan=0.0))])
-    return [alone[:, 0], alone[:, 1], blend, by_rules, both]
+    return [alone[:, 0], alone[:, 1], equal.transactions(raw, bank.legs.transaction, n), blend, by_rules, both]
 
 
 def as_ranks(values: Array) -> Array:
@@ -167,24 +177,44 @@ def as_ranks(values: Array) -> Array:
 
 def measure(seeds: tuple[int, ...]) -> None:
     """Print recall for models trained on each bank's own first part, and for those that ship."""
-    say(f"Banks of seeds {', '.join(map(str, seeds))}: {SHIPPED.transactions:,} transactions, {SHIPPED.days} days\n")
-    banks = [run(SimulateSettings(seed=seed, transactions=SHIPPED.transactions, days=SHIPPED.days)) for seed in seeds]
-    own = [(bank, *own_models(bank)) for bank in banks]
-    show("Trained on the bank's own first half, judged on the second", rankings(own))
+    weights = ", ".join(f"{name} {weight}" for name, weight in the_scoring().model_weights.items())
+    say(f"Banks of seeds {', '.join(map(str, seeds))}: {SHIPPED.transactions:,} transactions, {SHIPPED.days} days")
+    say(f"Weights of the blend: {weights}\n")
     shipped = load_models(folder("models"), the_scoring().model_weights)
-    show("As shipped, judged on the same", rankings([(bank, shipped, mask) for bank, _, mask in own]))
+    own, given = [], []
+    for seed in seeds:
+        bank = run(SimulateSettings(seed=seed, transactions=SHIPPED.transactions, days=SHIPPED.days))
+        models, later = own_models(bank)
+        own.append(judged(bank, models, later, str(seed)))
+        given.append(judged(bank, shipped, later, str(seed)))
+    show("Trained on the bank's own first half, judged on the second", own)
+    show("As shipped, judged on the same", given)
 
 
-def show(title: str, found: dict[str, Ranking]) -> None:
-    """Print a short table of all rankings and a long one of the blend."""
+def show(title: str, banks: list[Judged]) -> None:
+    """Print a short table of all rankings, over the banks together and the median of them, and one by typology."""
+    found, single = rankings(banks), [rankings([bank]) for bank in banks]
     say(f"## {title}\n")
-    say("| ranking | recall at 0.1 % / 0.5 % / 1.0 % | PR-AUC | attempts of 3 rows and more in the top 0.5 % |")
-    say("|---|---|---|---|")
+    say("| ranking | recall at 0.1 % / 0.5 % / 1.0 % | at 0.5 %, bank by bank | median | PR-AUC "
+        "| attempts of 3 rows and more in the top 0.5 % |")  # fmt: skip
+    say("|---|---|---|---|---|---|")
     for name, ranking in found.items():
         recall = " / ".join(f"{100 * r:.0f} %" for r in ranking.whole.recall)
+        each = [100 * one[name].whole.recall[1] for one in single]
+        area = " / ".join(f"{100 * one[name].pr_auc:.0f}" for one in single)
         touched, every = sum(y.touched[1] for y in ranking.typologies), sum(y.attempts for y in ranking.typologies)
-        say(f"| {name} | {recall} | {100 * ranking.pr_auc:.0f} % | {touched} of {every} |")
-    say("\n" + table({"blend": found["blend"]}) + "\n")
+        say(f"| {name} | {recall} | {' / '.join(f'{r:.0f}' for r in each)} | {statistics.median(each):.0f} % "
+            f"| {100 * ranking.pr_auc:.0f} % ({area}) | {touched} of {every} |")  # fmt: skip
+    say("\n" + by_typology(found) + "\n")
+
+
+def by_typology(found: dict[str, Ranking]) -> str:
+    """Recall at 0.5 % of each typology's rows, a column a ranking."""
+    lines = ["| typology | attempts | rows | " + " | ".join(found) + " |", "|---" * (3 + len(found)) + "|"]
+    for k, y in enumerate(next(iter(found.values())).typologies):
+        each = " | ".join(f"{100 * ranking.typologies[k].recall[1]:.0f} %" for ranking in found.values())
+        lines.append(f"| {y.typology} | {y.attempts} | {y.rows} | {each} |")
+    return "\n".join(lines)
 
 
 def say(what: object) -> None:

@@ -93,18 +93,35 @@ def sha_key(r: Record) -> tuple[int, int]:
 
 @dataclass
 class Book:
-    """All legs of the standing transactions, per holder in the one order."""
+    """All legs of the standing transactions, per holder in the one order.
+
+    Answers are kept once given: a book is made whole and then only read.
+    """
 
     profile: Profile
     settings: Settings
-    parties: list[dict[str, Any]]
+    parties: dict[tuple[str, str, str], list[dict[str, Any]]]  # by tenant, party institution, account
     legs: dict[Holder, list[Leg]] = field(default_factory=dict)
     sides: dict[int, tuple[Leg | None, Leg | None]] = field(default_factory=dict)  # id(tx) -> debit leg, credit leg
     own_account: int = 0
+    counted: dict[Holder, list[Leg]] = field(default_factory=dict)
+    firsts: dict[Holder, dict[tuple[Holder, bool], Leg]] = field(default_factory=dict)
 
     def of(self, holder: Holder) -> list[Leg]:
         """The holder's counted legs in order."""
-        return [leg for leg in self.legs.get(holder, []) if leg.counted]
+        if holder not in self.counted:
+            self.counted[holder] = [leg for leg in self.legs.get(holder, []) if leg.counted]
+        return self.counted[holder]
+
+    def first(self, holder: Holder, counterparty: Holder, credit: bool) -> Leg | None:
+        """The first counted leg ever of (holder, counterparty, direction)."""
+        if holder not in self.firsts:
+            met: dict[tuple[Holder, bool], Leg] = {}
+            for leg in self.of(holder):
+                if leg.counterparty is not None:
+                    met.setdefault((leg.counterparty, leg.credit), leg)
+            self.firsts[holder] = met
+        return self.firsts[holder].get((counterparty, credit))
 
     def all_legs(self) -> list[Leg]:
         """Every leg and visit, in the order of the transactions; debit before credit before visit."""
@@ -131,7 +148,9 @@ def open_book(
     settings: Settings | None = None, key: Callable[[Record], tuple[int, int]] = sha_key,
 ) -> Book:
     """Legs of the records that stand; own-account transfers, lumps and records without amount give none."""
-    book = Book(profile or Profile(), settings or Settings(), [party_row(p) for p in parties])
+    book = Book(profile or Profile(), settings or Settings(), {})
+    for row in map(party_row, parties):
+        book.parties.setdefault((row["institution"], row["party_institution"], row["account"]), []).append(row)
     for r in sorted(standing, key=lambda r: (r["executed_at"], key(r))):
         if not r["batch_lump"]:
             add_legs(book, r, (r["executed_at"], *key(r)))
@@ -159,9 +178,8 @@ def party_of(book: Book, r: Record, end: str, day: int) -> dict[str, Any] | None
     if account is None:
         return None
     rows = [
-        p for p in book.parties
-        if (p["institution"], p["party_institution"], p["account"]) == (r["institution"], bank, account)
-        and p["valid_from"] <= day and p["role"] in (None, "owner")
+        p for p in book.parties.get((r["institution"], bank, account), ())
+        if p["valid_from"] <= day and p["role"] in (None, "owner")
     ]
     rows.sort(key=lambda p: (p["customer"] != customer, -p["valid_from"], p["customer"] or ""))
     return rows[0] if rows else None
@@ -190,10 +208,8 @@ def has_mandate(book: Book, r: Record, end: str, day: int) -> bool:
     """Whether the party table names the conductor on the account at that day."""
     bank = r[f"{end}_institution"] or r["institution"]
     return any(
-        (p["institution"], p["party_institution"], p["account"], p["customer"])
-        == (r["institution"], bank, r[f"{end}_account"], r["conductor"])
-        and p["valid_from"] <= day and p["role"] in MANDATES
-        for p in book.parties
+        p["customer"] == r["conductor"] and p["valid_from"] <= day and p["role"] in MANDATES
+        for p in book.parties.get((r["institution"], bank, r[f"{end}_account"]), ())
     )
 
 
@@ -216,14 +232,17 @@ def add_legs(book: Book, r: Record, order: tuple[int, int, int]) -> None:
     day = book.day_of(t)
     rows = {end: party_of(book, r, end, day) for end in ("originator", "beneficiary")}
     ends = {end: None if cash_end(r, end) else holder_of(r, end, rows[end]) for end in rows}
+    by_notes = ends == {"originator": None, "beneficiary": None}
+    if by_notes:  # no account moves: whoever handed over or took notes is remembered, and no rule counts it
+        ends = {end: holder_of(r, end, rows[end]) if r[f"{end}_method"] == "cash" else None for end in ends}
     payer, payee = ends["originator"], ends["beneficiary"]
     if payer is not None and payer == payee:
         book.own_account += 1
         return
     one_end = (payer is None) != (payee is None)
     other_method = r["originator_method"] if payer is None else r["beneficiary_method"]
-    cash = one_end and (r["instrument"] == "cash" or other_method == "cash")
-    bank = r["initiated_by"] == "bank"
+    cash = one_end and not by_notes and (r["instrument"] == "cash" or other_method == "cash")
+    bank = by_notes or r["initiated_by"] == "bank"
     home = r["originator_country"] or book.profile.country
     abroad = r["beneficiary_country"] is not None and r["beneficiary_country"] != home
     to_exchange = rows["beneficiary"] is not None and rows["beneficiary"]["kind"] == "exchange"

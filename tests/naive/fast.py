@@ -24,7 +24,7 @@ from tests import canonical
 from tests.naive.book import Profile
 from tests.naive.evaluate import Rule
 from tests.naive.features import NAMES
-from tests.naive.identity import WORDS, record
+from tests.naive.identity import FIELDS, WORDS, record
 
 EPOCH = date(1970, 1, 1).toordinal()
 HitKey = tuple[str, tuple[str, str, str], str, str]  # rule, subject, transaction, kind of facts
@@ -91,6 +91,15 @@ def frame_of(rows: Iterable[Mapping[str, Any]]) -> pl.DataFrame:
             full[name] = None if full[name] is None else date.fromordinal(full[name])
         out.append({**full, "place": place + 1})
     return pl.DataFrame(out, schema=canonical.CANONICAL)
+
+
+def rows_of(frame: pl.DataFrame) -> list[dict[str, Any]]:
+    """The twin's rows of a canonical frame: words for codes, what is absent left out."""
+    rows = []
+    for full in frame.select(set(FIELDS) & set(frame.columns)).iter_rows(named=True):
+        row = {name: value for name, value in full.items() if value is not None}
+        rows.append({name: WORDS[name][value] if name in WORDS else value for name, value in row.items()})
+    return rows
 
 
 @dataclass

@@ -131,14 +131,14 @@ def standing(
         arrived_after = accepted.index(act) > accepted.index(on)
         return not (mark is not None and arrived_after and on["executed_at"] < mark - lateness)
 
-    def same(a: Record, b: Record) -> bool:
-        return bool(a["institution"] == b["institution"] and a["transaction_id"] == b["transaction_id"])
-
     current: list[Record] = []
+    named: dict[tuple[str, str], list[Record]] = {}
+    for r in accepted:
+        named.setdefault((r["institution"], r["transaction_id"]), []).append(r)
     for r in accepted:
         if r["void"]:
             continue
-        others = [o for o in accepted if o is not r and same(o, r) and acts(o, r)]
+        others = [o for o in named[r["institution"], r["transaction_id"]] if o is not r and acts(o, r)]
         if any(not o["void"] and o["revision"] > r["revision"] for o in others):
             counts["superseded"] += 1
         elif any(o["void"] and o["revision"] >= r["revision"] for o in others):
@@ -146,10 +146,11 @@ def standing(
         else:
             current.append(r)
     stand: list[Record] = []
+    reversals = [r for r in current if r["relation"] == "reversal"]
     for r in current:
         if r["status"] != "booked":
             counts["not_booked"] += 1
-        elif r["relation"] != "reversal" and any(reverses(o, r, lateness) for o in current):
+        elif r["relation"] != "reversal" and any(reverses(o, r, lateness) for o in reversals):
             counts["reversed"] += 1
         else:
             stand.append(r)

@@ -94,10 +94,13 @@ def all_trails(hops: Iterable[Hop], limits: Limits) -> dict[int, list[Trail]]:
     """Every trail, by id of its last transaction, without any cap. Exponential: for small streams."""
     ordered = list(hops)
     trails: dict[int, list[Trail]] = {}
+    paid_by: dict[Holder, list[Hop]] = {}
+    for hop in ordered:
+        paid_by.setdefault(hop.debit.holder, []).append(hop)
 
     def grow(trail: Trail) -> None:
         trails.setdefault(id(trail[-1].debit.tx), []).append(trail)
-        for hop in ordered:
+        for hop in paid_by.get(trail[-1].credit.holder, ()):
             if extends(trail, hop, limits):
                 grow((*trail, hop))
 
@@ -106,11 +109,12 @@ def all_trails(hops: Iterable[Hop], limits: Limits) -> dict[int, list[Trail]]:
     return trails
 
 
-def fitting(hops: list[Hop], hop: Hop, limits: Limits) -> list[Hop]:
-    """The latest credits read for a payment, those that fit; the cap counts all within 96 h and 80 to 125 %."""
+def fitting(hops: Iterable[Hop], hop: Hop, limits: Limits) -> list[Hop]:
+    """Of the hops to its payer the latest read for a payment, those that fit; the cap counts all within 96 h and 80 to
+    125 %."""
     read = [
         c for c in hops
-        if c.credit.holder == hop.debit.holder and c.order < hop.order and hop.debit.t - c.debit.t <= READ_WITHIN
+        if c.order < hop.order and hop.debit.t - c.debit.t <= READ_WITHIN
         and c.credit.amount * 4 <= hop.debit.amount * 5 and hop.debit.amount * 4 <= c.credit.amount * 5
     ]
     return [c for c in read[-limits.most_fitting:] if follows(c, hop, limits)]
@@ -124,9 +128,12 @@ def kept_trails(hops: Iterable[Hop], limits: Limits) -> tuple[dict[int, list[Tra
     ordered = list(hops)
     kept: dict[int, list[Trail]] = {}
     cycles: dict[int, list[Trail]] = {}
+    paid_to: dict[Holder, list[Hop]] = {}
+    for hop in ordered:
+        paid_to.setdefault(hop.credit.holder, []).append(hop)
     for hop in ordered:
         found: list[Trail] = []
-        for credit in fitting(ordered, hop, limits):
+        for credit in fitting(paid_to.get(hop.debit.holder, ()), hop, limits):
             found += [(*trail, hop) for trail in kept[id(credit.debit.tx)] if extends(trail, hop, limits)]
         best = sorted(found, key=rank, reverse=True)
         me = id(hop.debit.tx)

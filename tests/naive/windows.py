@@ -59,10 +59,7 @@ def first_of_pair(book: Book, leg: Leg) -> Leg | None:
     """The first counted leg ever of (holder, counterparty, direction); None without a counterparty."""
     if leg.counterparty is None:
         return None
-    for other in book.of(leg.holder):
-        if other.counterparty == leg.counterparty and other.credit == leg.credit:
-            return other
-    return None
+    return book.first(leg.holder, leg.counterparty, leg.credit)
 
 
 def new_among(book: Book, window: list[Leg], credit: bool) -> set[Holder]:

@@ -173,6 +173,25 @@ def test_cash_has_one_leg() -> None:
     assert flags(arrivals, Flag.CASH_OUT) == [False, True, False, False, False]
 
 
+def test_notes_for_what_is_no_account_are_no_withdrawal_and_no_deposit() -> None:
+    bought = {"originator_account": None, "originator_customer": "C", "originator_method": 1}
+    cashed = {"beneficiary_account": None, "beneficiary_customer": "C", "beneficiary_method": 1}
+    rows = [
+        txn("cheque bought", instrument=CASH, beneficiary_account=None, beneficiary_method=3, **bought),
+        txn("cheque cashed", 1, instrument=CASH, originator_account=None, originator_method=2, **cashed),
+        txn("paid in", 2, instrument=CASH, **bought),
+        txn("paid out", 3, **cashed),
+    ]
+    acceptor, arrivals = accepted(rows)
+    assert holders(acceptor, arrivals) == [
+        ("customer C", None), (None, "customer C"), (None, "account b"), ("account a", None),
+    ]  # fmt: skip
+    assert flags(arrivals, Flag.CASH_IN) == [False, False, True, False]
+    assert flags(arrivals, Flag.CASH_OUT) == [False, False, False, True]
+    assert flags(arrivals, Flag.BANK) == [True, True, False, False]
+    assert flags(arrivals, Flag.MOVES) == [True] * 4
+
+
 def cash_by(conductor: str | None, **fields: Any) -> Row:
     return txn(instrument=CASH, originator_account=None, conductor=conductor, **fields)
 

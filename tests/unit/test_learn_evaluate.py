@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score
 
-from aml.learn.evaluate import average_precision, evaluate, table, top
+from aml.learn.evaluate import average_precision, evaluate, top
 from aml.learn.outcome import HOUR, MONTH, Planted, Population, Raised, judge, top_transactions
 
 NOBODY = Population({}, 0)
@@ -45,7 +45,6 @@ def test_recall_and_attempts_by_typology():
     assert shaped == [("chain", 3, (0, 0, 1)), ("fan", 3, (1, 1, 1))]
     assert found.small.attempts == 1 and found.small.rows == 1
     assert found.precision == (1.0, 0.6, 0.4)
-    assert "| A | fan | 3 | 33 % / 67 % / 67 % | 1 | 1 |" in table({"A": found})
 
 
 def test_attempts_of_two_rows_stand_apart_and_of_three_do_not():
