@@ -38,6 +38,7 @@ from aml.engine.tables import rehash
 
 FEATURES = 18
 SLACK = 9  # eighths of its size that a stretched array takes
+STRETCH = 2_048  # rows written column by column while they lie in a near cache
 Work = namedtuple("Work", "ring pushed los marks serial slots f stack distinct ev ev2 fitting best cycles trail payer "
                           "tally sums span rolls")
 Run = namedtuple("Run", "x row_tx row_side cand_holder cand_at cand_mask hop_tx hop_heads stale")
@@ -68,6 +69,11 @@ def extended(array: np.ndarray, size: int) -> np.ndarray:
     return room
 
 
+_NEW = np.zeros((), TX)
+for _name, _value in TX_NEW.items():
+    _NEW[_name] = _value
+
+
 class Transactions:
     """The transactions known here, in the order of their numbers.
 
@@ -85,12 +91,12 @@ class Transactions:
         """Add rows from the columns of GIVEN (equal lengths); returns the number of the first."""
         first, m = self.count, int(given["t"].size)
         self._make_room(self.n + m)
-        new = np.zeros(m, TX)
-        for name in GIVEN:
-            new[name] = given[name]
-        for name, value in TX_NEW.items():
-            new[name] = value
-        self.rows[self.n : self.n + m] = new
+        for at in range(0, m, STRETCH):
+            some = slice(at, at + STRETCH)
+            new = self.rows[self.n + at : self.n + min(at + STRETCH, m)]
+            new[:] = _NEW
+            for name in GIVEN:
+                new[name] = given[name][some]
         self.n += m
         self.count += m
         return first

@@ -292,7 +292,7 @@ def path_facts(det: Any, trail: Any, tx: Any, f: np.ndarray, work: Any) -> bool:
         f[0], f[1], f[2], f[3] = trail.n, trail.n + 1, tx[first].debit_value, tx[last].debit_value
         f[4] = f[3] / f[2]
         f[5], f[6] = days, bits(trail.new)
-        f[9] = bits(trail.person)
+        f[9], f[10] = bits(trail.person), trail.known
     else:
         f[0], f[1], f[2] = trail.n, tx[first].debit_value, tx[last].credit_value
         f[3] = f[2] / f[1]

@@ -32,7 +32,10 @@ FACTS: Final[dict[str, tuple[str, ...]]] = {
         "new_payers", "new_in_sum", "new_payees", "out_sum_others", "out_share", "own_month_ratio", "age",
     ),
     "fan.scatter_gather": ("middles", "end_sum", "origin_sum", "end_credits", "end_card"),
-    "path.chain": ("hops", "holders", "start", "end", "kept", "days", "new_pairs", "in_share", "out_share", "persons"),
+    "path.chain": (
+        "hops", "holders", "start", "end", "kept", "days", "new_pairs", "in_share", "out_share", "persons",
+        "origin_known_days",
+    ),
     "path.round_trip": (
         "hops", "start", "back", "back_share", "days", "new_pairs", "persons", "origin_known_days",
     ),

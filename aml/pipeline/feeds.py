@@ -20,7 +20,7 @@ from aml.feed.read import FeedInfo, inspect_feed, read_feed
 from aml.pipeline.ordering import in_order, merged, sorted_whole
 from aml.settings import DEFAULT_INSTITUTION
 
-BATCH: Final = 1 << 16
+BATCH: Final = 1 << 17
 MOST_BEGUN: Final = 8  # feeds whose first records are kept from the look at them; of others they are read again
 FILE: Final = "file"  # lineage beside the canonical columns: the feed as it was named
 

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from aml.pipeline.kernels import compile_kernels
 from tests.bench import cold, engine, found, machine, models, runs, simulator, trails
 
 PARTS: dict[str, Callable[[Path, argparse.Namespace], None]] = {
@@ -28,6 +29,7 @@ def main() -> None:
     if wrong:
         parser.error(f"no part {', '.join(wrong)}: give any of {', '.join(PARTS)}")
     machine.main()
+    compile_kernels(print)
     with tempfile.TemporaryDirectory(prefix="aml-bench-") as folder:
         for name in given.parts or PARTS:
             sys.stdout.write(f"\n== {name}\n")

@@ -113,7 +113,7 @@ def test_the_demonstration(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     told = json.loads(aml("demo", "--transactions", 2_000, "--json").stdout)
     assert told["seconds_in_all"] > told["seconds"]
-    shown = aml("demo", "--transactions", 60_000, "--seed", 2).stdout
+    shown = aml("demo", "--transactions", 100_000, "--seed", 2).stdout
     lines_ = shown.splitlines()
     at = lines_.index("The 10 worst alerts")
     worst = lines_[at + 2 : at + 12]

@@ -87,7 +87,8 @@ def chain(unit: int) -> Rule:
         "kind": "path", "shape": "chain", "gap": "72h", "kept": 0.85, "kept_most": 1.05,
         "when": {"hops": {"gte": 3}, "holders": {"gte": 4}, "start": {"gte": 3000 * unit}, "new_pairs": {"gte": 2},
                  "days": {"lte": 14}},
-    }], opens={"in_share": {"gte": 0.5}, "out_share": {"gte": 0.5}})
+    }], opens={"in_share": {"gte": 0.5}, "out_share": {"gte": 0.5},
+               "any": [{"persons": {"gte": 1}}, {"origin_known_days": {"gte": 30}}]})
 
 
 def round_trip(unit: int) -> Rule:

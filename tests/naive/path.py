@@ -173,9 +173,20 @@ def chain(book: Book, trails: list[Trail], limits: Limits) -> list[Candidate]:
                 "hops": len(trail), "holders": len(trail) + 1, "start": start, "end": end, "kept": end / start,
                 "days": days_between(trail), "new_pairs": sum(hop.new for hop in trail),
                 "in_share": in_share, "out_share": out_share, "segment": segment(book, went.debit),
+                **_who(book, trail),
             }
             found.append(Candidate(facts, evidence_of(trail), went.debit.holder, trail[0].debit.tx, rank(trail)))
     return found
+
+
+def _who(book: Book, trail: Trail) -> Facts:
+    """How many of those who pay are persons, and for how long the first is known."""
+    origin = trail[0].debit
+    first = first_day(book, origin.holder)
+    return {
+        "persons": sum(segment(book, hop.debit) == "person" for hop in trail),
+        "origin_known_days": origin.day - first if first is not None else 0,
+    }
 
 
 def round_trip(book: Book, cycles: list[Trail]) -> list[Candidate]:
@@ -186,13 +197,10 @@ def round_trip(book: Book, cycles: list[Trail]) -> list[Candidate]:
             continue
         origin = trail[0].debit
         start, back = origin.amount, trail[-1].credit.amount
-        first = first_day(book, origin.holder)
         facts: Facts = {
             "hops": len(trail), "holders": len(trail), "start": start, "back": back, "back_share": back / start,
             "days": days_between(trail), "new_pairs": sum(hop.new for hop in trail),
-            "persons": sum(segment(book, hop.debit) == "person" for hop in trail),
-            "origin_known_days": origin.day - first if first is not None else 0,
-            "segment": segment(book, origin),
+            "segment": segment(book, origin), **_who(book, trail),
         }
         found.append(Candidate(facts, evidence_of(trail), origin.holder, origin.tx, rank(trail)))
     return found
