@@ -356,7 +356,7 @@ def run_batch(led: Any, tx: Any, party: Any, knobs: Any, filters: np.ndarray, en
     """Rewind and run forward every touched holder (see `ledger.plan` for the arrays)."""
     for i in range(entries.touched.size):
         if i % AHEAD == 0:
-            work.pushed[0] = read_ahead(led, tx, entries, i)
+            work.pushed[0] = read_ahead(led, tx, party, entries, i)
         h = entries.touched[i]
         at = rewind[i]
         undo(led, h, at)
