@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any
 
@@ -294,3 +294,19 @@ def party_tables(draw: Draw) -> list[dict[str, Any]]:
     for who in draw(st.lists(st.sampled_from(HOLDERS), unique=True, max_size=2)):
         rows.append({**party(who, role="mandate"), "customer": draw(st.sampled_from(("S1", "S2")))})
     return rows
+
+
+@st.composite
+def long_streams(draw: Draw, gaps: tuple[int, ...]) -> Stream:
+    """Two or three streams on the same holders, so many days apart."""
+    first = draw(streams(acts=False))
+    gap = draw(st.sampled_from(gaps))
+    rows = list(first.rows)
+    for turn in range(1, 1 + draw(st.integers(1, 2))):
+        for row in draw(streams(profiles=(first.profile,), acts=False)).rows:
+            later = {**row, "transaction_id": f"{turn}{row['transaction_id']}"}
+            later["executed_at"] += gap * DAY * turn
+            if later.get("booking_date") is not None:
+                later["booking_date"] += timedelta(days=gap * turn)
+            rows.append(later)
+    return replace(first, rows=rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -55,11 +56,11 @@ class _Detector:
     source: RuleFile
 
 
-def compile_rules(rules: Sequence[RuleFile], profile: Profile, *, history_from: int | None = None,
+def compile_rules(rules: Sequence[RuleFile], profile: Profile, *, history_from: dt.date | None = None,
                   most_trails: int = MOST_TRAILS) -> Compiled:
     """The program of these rules under the profile, rules that name other profiles left out.
 
-    history_from: day (since 1970-01-01) from which the feed is complete. Raises AmlError that names file and key.
+    history_from: the day from which the feed is complete. Raises AmlError that names file and key.
     """
     inforce = tuple(rule for rule in rules if rule.profiles is None or profile.name in rule.profiles)
     wheres = Wheres()
@@ -78,7 +79,7 @@ def compile_rules(rules: Sequence[RuleFile], profile: Profile, *, history_from: 
     program = Program(
         rules=tuple(rule.id for rule in inforce), kinds=tuple(one.shape.facts for one in made), detectors=detectors,
         filters=filters, steps=_steps(steps),
-        knobs=_knobs(made, detectors, profile, spans, NONE if history_from is None else history_from, most_trails),
+        knobs=_knobs(made, detectors, profile, spans, _day(history_from), most_trails),
     )  # fmt: skip
     return Compiled(program, inforce, profile, wheres, tuple(_needs(inforce, made, detectors)))
 
@@ -261,6 +262,11 @@ def _steps(steps: Sequence[Step]) -> np.ndarray:
     for k, (op, fact, n, value) in enumerate(steps):
         rows[k]["op"], rows[k]["fact"], rows[k]["n"], rows[k]["value"] = op, fact, n, value
     return rows
+
+
+def _day(date: dt.date | None) -> int:
+    """Days since 1970-01-01, NONE where nobody says."""
+    return NONE if date is None else (date - dt.date(1970, 1, 1)).days
 
 
 def _knobs(made: Sequence[_Detector], detectors: np.ndarray, profile: Profile, spans: Sequence[int], history_from: int,

@@ -17,7 +17,7 @@ import polars as pl
 
 from aml.detect.kinds.base import Shape
 from aml.engine.confirm import CONDUCTED, LEGS
-from aml.engine.layout import CREDIT, DEBIT, NEW_PAYEE, NEW_PAYER, NONE, T_HOP, VISIT
+from aml.engine.layout import CREDIT, DEBIT, NEW_PAYEE, NEW_PAYER, NONE, PERSON, T_HOP, UNKNOWN, VISIT
 from aml.engine.layout import SEGMENTS as ENGINE_SEGMENTS
 
 if TYPE_CHECKING:
@@ -28,8 +28,6 @@ Columns = Mapping[str, npt.NDArray[Any]]
 Tags = tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32]]
 """Tag words of the debit and of the credit legs."""
 Groups = tuple[tuple[str, ...], ...]
-_UNKNOWN: Final = ENGINE_SEGMENTS - 1  # nobody knows what it is: it reads as a person
-_PERSON: Final = 0
 _COLUMNS_OF: Final = {NEW_PAYER: CREDIT, NEW_PAYEE: DEBIT}  # what no column tells is among what one does
 
 
@@ -117,7 +115,7 @@ def _counted(need: Need, columns: Columns, tags: Tags, segment: npt.NDArray[np.i
             legs &= columns[f"{side}_value"] >= one.least
             legs &= _of_segments(one.segments, columns[f"{side}_party"], segment)
             found |= legs
-        if one.bits & 1 << VISIT and one.segments >> _PERSON & 1:
+        if one.bits & 1 << VISIT and one.segments >> PERSON & 1:
             found |= (columns["conductor_holder"] != NONE) & (columns["credit_value"] >= one.least)
     return found
 
@@ -127,6 +125,6 @@ def _of_segments(wanted: int, party: npt.NDArray[np.int32], segment: npt.NDArray
     if wanted == (1 << ENGINE_SEGMENTS) - 1:
         return np.bool_(True)
     fits = np.array([wanted >> k & 1 for k in range(ENGINE_SEGMENTS)], np.bool_)
-    known = np.append(segment, np.int8(_UNKNOWN))  # the row -1, nobody, is the last
+    known = np.append(segment, np.int8(UNKNOWN))  # the row -1, nobody, is the last
     of: Mask = fits[known[party]]
     return of

@@ -120,12 +120,16 @@ class Acceptor:
         """Watermark in UTC µs by tenant number, of tenants that have one."""
         return {i: m for i, m in enumerate(self.progress.marks.tolist()) if m != NO_TIME}
 
+    def tenant_numbers(self, names: pl.Series) -> npt.NDArray[np.int32]:
+        """The number of each institution named, -1 where it is not known."""
+        return self.texts["tenant"].find(*hash_columns(names.to_frame("institution"), ["institution"]))
+
     def tenant_of_holders(self) -> npt.NDArray[np.int32]:
         """The tenant's number of each holder."""
         of_each = self.holders.texts.frame.get_column("institution")
         names = of_each.unique()
-        numbers = self.texts["tenant"].find(*hash_columns(names.to_frame(), ["institution"]))
-        return of_each.replace_strict(names, pl.Series(numbers), return_dtype=pl.Int32).to_numpy()
+        numbers = pl.Series(self.tenant_numbers(names))
+        return of_each.replace_strict(names, numbers, return_dtype=pl.Int32).to_numpy()
 
     def accept(self, frame: pl.DataFrame, source: int = 0) -> Arrivals:
         """Judge a canonical frame, its rows in arrival order."""

@@ -27,7 +27,6 @@ from aml.scoring.config import ScoringConfig
 
 I32 = npt.NDArray[np.int32]
 I64 = npt.NDArray[np.int64]
-NEVER = -(1 << 61)  # UTC µs
 
 
 class Records(Protocol):
@@ -170,16 +169,20 @@ class Detection:
         tenant = self.acceptor.tenant_of_holders()
         mark = np.concatenate([marks, [NO_TIME]])[np.minimum(tenant, marks.size)]
         # A reversal comes up to the lateness after its original, and that late itself.
-        fixed = np.where(mark == NO_TIME, NEVER, mark - 2 * self.acceptor.lateness)
+        fixed = np.where(mark == NO_TIME, NO_TIME, mark - 2 * self.acceptor.lateness)
         self.engine.shard_of = self._shard_of()
         return self.engine.evict(fixed)
 
     def hits_about(self, key: FindingKey) -> list[Hit]:
         """What holds about a subject, in order: all of it where he is ours; about anybody else only that he brought
         cash to our counter, for a courier need not bank here."""
-        ours = self.acceptor.holders.ours[key[1]]
-        hits = self.engine.hits_of(key) if ours or key[0] in self._at_the_counter else []
-        return hits if ours else [hit for hit in hits if self._kinds[hit.detector] == CONDUCTED]
+        if not self.acceptor.holders.ours[key[1]] and key[0] not in self._at_the_counter:
+            return []
+        return [hit for hit in self.engine.hits_of(key) if self.tells(key[1], hit.detector)]
+
+    def tells(self, subject: Any, detector: Any) -> Any:
+        """Whether a detector's hit about a holder is told, of numbers or of arrays of them."""
+        return self.acceptor.holders.ours[subject] | (self._kinds[detector] == CONDUCTED)
 
     def rows_of(self, transactions: I32) -> I64:
         """Rows of the records of transactions, by number."""

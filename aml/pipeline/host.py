@@ -20,8 +20,7 @@ import numpy.typing as npt
 import polars as pl
 
 from aml.detect.tags import tags
-from aml.engine.engine import FindingKey
-from aml.engine.keys import hash_columns
+from aml.engine.engine import FindingKey, LegRows
 from aml.learn.drift import mismatch
 from aml.pipeline.accept import Arrivals
 from aml.pipeline.census import Census
@@ -111,12 +110,14 @@ class Host:
         self.changed |= step.applied.findings
         self.rows.take(step.arrivals)
         arrivals, rows = step.arrivals, step.applied.rows
-        engine = self.detection.engine
-        facts = LegFacts(
-            arrivals.first_transaction, arrivals.columns, rows, engine.transactions, first_seen(engine)
-        )  # fmt: skip
+        facts = self._facts(arrivals.first_transaction, arrivals.columns, rows)
         self._behind.submit(partial(self._follow, step, facts))
         return arrivals
+
+    def _facts(self, first: int, columns: Mapping[str, npt.NDArray[Any]], rows: LegRows) -> LegFacts:
+        """What the engine alone knows of the legs that it ran, while it stands still."""
+        engine = self.detection.engine
+        return LegFacts(first, columns, rows, engine.transactions, first_seen(engine))
 
     def _segments(self) -> npt.NDArray[np.int8]:
         """Segment of each row of the party table; a row never changes."""
@@ -183,8 +184,7 @@ class Host:
     def tenants(self) -> dict[str, int]:
         """Number of each institution by which acceptance knows it."""
         names = sorted(self.records)
-        keys = hash_columns(pl.DataFrame({"institution": pl.Series(names, dtype=pl.String)}), ["institution"])
-        numbers = self.detection.acceptor.texts["tenant"].find(*keys)
+        numbers = self.detection.acceptor.tenant_numbers(pl.Series(names, dtype=pl.String))
         return {name: number for name, number in zip(names, numbers.tolist(), strict=True) if number >= 0}
 
     def drift(self) -> str | None:
@@ -232,8 +232,7 @@ class Host:
             enter = first + np.flatnonzero(self.standing.stands[first:last]).astype(np.int32)
             rows = self.detection.replay(columns, enter).rows
             if self.book is not None and self.strange is not None:
-                engine = self.detection.engine
-                facts = LegFacts(first, columns, rows, engine.transactions, first_seen(engine))
+                facts = self._facts(first, columns, rows)
                 surprise = self.book.take(rows, self.book.instruments.append(columns["instrument"]))
                 self.strange.take(nobody, rows, surprise, facts, self.book.instruments)
             first = last

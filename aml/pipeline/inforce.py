@@ -19,7 +19,6 @@ from aml.store.encoding import digest
 from aml.store.runs import InForce
 
 SCORING = "scoring.toml"
-_EPOCH = dt.date(1970, 1, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +77,7 @@ def load_judgement(profile: str, models: Path | None, history_from: dt.date | No
     Raises AmlError that names the file and the mend.
     """
     held = load_profile(profile)
-    since = None if history_from is None else (history_from - _EPOCH).days
-    compiled = compile_rules(load_rules(held.name), held, history_from=since)
+    compiled = compile_rules(load_rules(held.name), held, history_from=history_from)
     path = content.folder("rules") / SCORING
     scoring = parse_scoring(path.read_text(encoding="utf-8"), str(path))
     loaded, told = _models(models, scoring)

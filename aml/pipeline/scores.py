@@ -13,7 +13,6 @@ import polars as pl
 
 from aml.domain.finding import Family
 from aml.engine.columns import Flag
-from aml.engine.confirm import CONDUCTED
 from aml.engine.engine import FindingKey
 from aml.engine.identity import REVERSED, SUPERSEDED, VOIDED
 from aml.engine.intern import grown
@@ -180,13 +179,12 @@ def all_findings(detection: Detection) -> set[FindingKey]:
 def _hits(detection: Detection, rows: RunRows, scoring: ScoringConfig) -> RulesHit:
     """The rules hit at one of a transaction's legs, near misses included, for the transactions of this run."""
     mine = rows.transaction[rows.transaction >= 0]
-    ours = pl.Series(detection.acceptor.holders.ours)
     hits = _standing_hits(detection)
     # Of several alternatives or subjects at one transaction the strongest speaks for the rule.
     strongest = (
         hits.filter(
             (pl.col("number") >= (int(mine[0]) if mine.size else 1 << 62))
-            & (ours.gather(hits["subject"]) | pl.col("at_the_counter"))
+            & pl.col("told")
         )
         .group_by("number", "rule")
         .agg(pl.col("steps").filter(pl.col("opens")).max().fill_null(0))
@@ -202,7 +200,7 @@ def _hits(detection: Detection, rows: RunRows, scoring: ScoringConfig) -> RulesH
 
 def _standing_hits(detection: Detection) -> pl.DataFrame:
     """Every hit that holds: its transaction's number and time, rule, subject, steps, whether it opens, and whether it
-    is about cash brought to our counter."""
+    is told."""
     engine = detection.engine
     hits = engine.hits.book.hits[engine.hits.living()]
     return pl.DataFrame(
@@ -213,6 +211,6 @@ def _standing_hits(detection: Detection) -> pl.DataFrame:
             "subject": hits["subject"].astype(np.int64),
             "steps": hits["steps"].astype(np.int64),
             "opens": np.ascontiguousarray(hits["opens"]),
-            "at_the_counter": detection.compiled.program.detectors["kind"][hits["detector"]] == CONDUCTED,
+            "told": detection.tells(hits["subject"], hits["detector"]),
         }
     )

@@ -77,24 +77,12 @@ class LegFacts:
         places = transactions.places(numbers) if numbers.size else np.empty(0, np.int32)
         self._held = {name: held[name][places] for name in _FACTS}
         # The engine's own array will have moved on when it is asked.
-        self._known = (self._column("t") - first_seen[self._column("holder")]) // DAY
-
-    def _column(self, name: str) -> I64:
-        """`t` or `holder` of every row."""
-        rows, values = self._rows, np.empty(self._rows.tx.size, np.int64)
-        new = np.flatnonzero(rows.tx >= self._first)
-        places = ((new, self._columns, rows.tx[new] - self._first), (self._older, self._held, slice(None)))
-        for at, held, place in places:
-            if name == "t":
-                values[at] = held["t"][place]
-            else:
-                debit, credit = held["debit_holder"][place], held["credit_holder"][place]
-                values[at] = np.where(rows.side[at] == DEBIT, debit, credit)
-        return values
+        self._first_seen = first_seen.copy()
 
     def known(self, place: int) -> int:
         """Whole days from its holder's first leg to the leg in a row."""
-        return int(self._known[place])
+        holder, t, *_ = self.of(place)
+        return int((t - self._first_seen[holder]) // DAY)
 
     def of(self, place: int) -> tuple[int, int, int, int, int]:
         """Holder, t, hi, lo and value of the leg in a row."""

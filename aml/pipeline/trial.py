@@ -41,7 +41,6 @@ from aml.scoring.config import ScoringConfig
 
 Test = Mapping[str, Any]
 MONDAY: Final = "2026-03-02T09:00:00"  # in the profile's zone
-_EPOCH: Final = dt.date(1970, 1, 1)
 _TIME: Final = re.compile(r"(-?)(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?")
 _SHORT: Final = {"t", "from", "to", "cash_in", "cash_out", "times", "every"}
 _MOST_TIMES: Final = 1_000
@@ -55,7 +54,7 @@ class _Batch:
 
     places: tuple[int, ...]
     profile: Profile
-    history_from: int | None
+    history_from: dt.date | None
     frame: pl.DataFrame
     parties: pl.DataFrame | None
 
@@ -119,7 +118,7 @@ def _batches(rule: RuleFile) -> Iterator[_Batch]:
         together.setdefault(key, []).append(place)
     for (name, history, _, with_parties), places in together.items():
         profile = load_profile(name)
-        since = (dt.date.fromisoformat(history) - _EPOCH).days if history else None
+        since = dt.date.fromisoformat(history) if history else None
         with tempfile.TemporaryDirectory(prefix="aml-trial-") as folder:
             frame = _frame(rule, places, profile, Path(folder))
             parties = _parties(rule, places, profile, Path(folder)) if with_parties else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime as dt
 import json
 import shutil
 from collections.abc import Mapping, Sequence
@@ -110,8 +109,8 @@ def twin_findings(
     bounds = (_bound(rule, bound, batch.profile) for bound in rule.steps_at)
     steps = None if rule.steps_fact is None else (rule.steps_fact, tuple(bounds))
     rules = [dataclasses.replace(one, steps=steps) for one in dozen.dozen(profile) if one.id == rule.id]
-    since = None if batch.history_from is None else dt.date(1970, 1, 1) + dt.timedelta(days=batch.history_from)
-    hits = evaluate.hits(rows, rules, parties=parties, profile=profile, settings=book.Settings(history_from=since))
+    settings = book.Settings(history_from=batch.history_from)
+    hits = evaluate.hits(rows, rules, parties=parties, profile=profile, settings=settings)
     ours = {party["customer"] for party in parties}
     found = [(key[2][2], key[3], held) for key, held in evaluate.findings(hits, rules).items()]
     return [one for one in found if not parties or one[0] in ours]

@@ -21,9 +21,8 @@ from aml.learn.spec import read_spec, read_specs
 from aml.learn.tails import fit_tails
 from aml.learn.train import train
 from aml.learn.words import drivers, share_below, why
-from tests.learn_factory import CARD, CASH, WIRE, random_legs, specs, times_and_keys
+from tests.learn_factory import CARD, CASH, WEIGHTS, WIRE, random_legs, specs, times_and_keys
 
-WEIGHTS = {"peer-tails": 1, "isolation-forest": 1}
 MODELS = Path(__file__).parents[2] / "models"
 SHIPPED = ("peer-tails", "isolation-forest")
 

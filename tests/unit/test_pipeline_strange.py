@@ -12,16 +12,13 @@ import pytest
 from aml.detect.explain import rederive
 from aml.domain.finding import Family
 from aml.engine.engine import LegRows
-from aml.learn.infer import join_models
-from aml.learn.train import train
 from aml.pipeline.scored import Instruments
 from aml.pipeline.scores import graded
 from aml.pipeline.strange import LegFacts, ModelFindings
 from aml.scoring.combine import model_points
-from tests.learn_factory import random_legs, specs, times_and_keys
+from tests.learn_factory import WEIGHTS, random_legs, trained
 from tests.store_factory import scoring
 
-WEIGHTS = {"peer-tails": 1, "isolation-forest": 1}
 DAY = 86_400_000_000
 MONDAY = 20_514 * DAY  # 2 March 2026
 N = 300  # transactions
@@ -30,8 +27,7 @@ NOBODY = np.empty(0, np.int32)
 
 @pytest.fixture(scope="module")
 def models():
-    legs = random_legs(4_000)
-    return join_models(train(legs, *times_and_keys(legs), specs(), "made up"), WEIGHTS)
+    return trained()
 
 
 @pytest.fixture(scope="module")

@@ -8,18 +8,13 @@ import numpy as np
 import pytest
 
 from aml.engine.engine import LegRows
-from aml.learn.infer import join_models
-from aml.learn.train import train
 from aml.pipeline.scored import ScoreBook, legs_for_models
-from tests.learn_factory import random_legs, specs, times_and_keys
-
-WEIGHTS = {"peer-tails": 1, "isolation-forest": 1}
+from tests.learn_factory import random_legs, trained
 
 
 @pytest.fixture(scope="module")
 def models():
-    legs = random_legs(4_000)
-    return join_models(train(legs, *times_and_keys(legs), specs(), "made up"), WEIGHTS)
+    return trained()
 
 
 @pytest.fixture(scope="module")
