@@ -30,11 +30,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "learn": {"domain", "content", "engine"},
     "store": {"domain", "content", "settings", "scoring"},
     "pipeline": {"domain", "content", "settings", "metrics", "engine", "scoring", "feed", "detect", "learn", "store"},
+    "stream": {
+        "domain", "content", "settings", "metrics", "engine", "scoring", "feed", "detect", "learn", "store", "pipeline",
+    },
     "casework": {"domain", "content", "settings", "metrics", "detect", "scoring", "store"},
     "web": {"domain", "content", "settings", "metrics", "detect", "scoring", "store", "casework"},
     "cli": {
         "domain", "content", "settings", "metrics", "engine", "scoring", "feed", "detect", "learn", "store", "pipeline",
-        "casework", "web",
+        "stream", "casework", "web",
     },
 }  # fmt: skip
 # What the engine must never know of: brokers, databases, files, the clock.

@@ -1,0 +1,128 @@
+"""What travels through the internal topics: blocks from intake to shards, and records from shard to shard.
+
+A message is a mark of four bytes, a version, and frames: a msgpack head and any number of Arrow tables (lz4). A reader
+refuses a version it does not know: an older worker stops at what a newer one wrote instead of guessing.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from typing import Any, Final, TypeVar
+
+import msgspec
+import polars as pl
+
+from aml.domain.errors import AmlError
+
+BLOCK: Final = b"AMLB"
+RECORDS: Final = b"AMLR"
+VERSION: Final = 1
+_SIZE: Final = struct.Struct("<I")
+T = TypeVar("T")
+
+
+class Consumed(msgspec.Struct, array_like=True, frozen=True):
+    """How many elements of a range were consumed: a batch holds many, what cannot be read counts one."""
+
+    institution: str
+    source: str
+    day: str  # UTC day of the broker's timestamp
+    elements: int
+
+
+class SourceRange(msgspec.Struct, array_like=True, frozen=True):
+    """The part [first, next) of one partition of a source topic that a flush covers; empty where first == next."""
+
+    topic: str
+    partition: int
+    first: int
+    next: int
+    partitions: int  # of the source topic, as the intake knew them
+    ended: bool  # the intake had read to the partition's end
+    reached_at: int  # latest broker timestamp of the range, UTC µs; 0 where it is empty
+    highest: dict[str, list[tuple[int, int]]]  # by institution: the highest readable (executed_at, key), at most 100
+    consumed: list[Consumed]
+
+
+class RejectRow(msgspec.Struct, array_like=True, frozen=True):
+    """An element that could not be read, with where it stood; `original` are its own bytes."""
+
+    topic: str
+    partition: int
+    offset: int
+    index: int
+    institution: str
+    source: str
+    day: str
+    code: str
+    detail: str
+    original: bytes
+
+
+class BlockHead(msgspec.Struct, array_like=True, frozen=True):
+    """Head of a block to one shard: what the flush covered, and what of it could not be read.
+
+    Rejects ride to shard (source partition mod shards), which counts them and what was consumed, once.
+    """
+
+    shard: int
+    shards: int
+    intake: str
+    at: int  # the intake's clock, UTC µs: for latency alone
+    ranges: list[SourceRange]
+    rejects: list[RejectRow]
+
+
+class Block(msgspec.Struct, frozen=True):
+    """A block: its head, and the records for this shard (no columns where there are none)."""
+
+    head: BlockHead
+    rows: pl.DataFrame
+
+
+def pack_block(block: Block) -> bytes:
+    """The bytes of a block."""
+    return pack(BLOCK, block.head, [block.rows])
+
+
+def unpack_block(value: bytes) -> Block:
+    """The block that a message of `aml.legs.v1` holds. Raises AmlError for what is none, or of a newer version."""
+    head, tables = unpack(BLOCK, value, BlockHead)
+    return Block(head, tables[0])
+
+
+def pack(mark: bytes, head: Any, tables: list[pl.DataFrame]) -> bytes:
+    """A message: mark, version, the head, the tables; an empty table takes no room."""
+    parts = [mark, bytes([VERSION])]
+    for part in (msgspec.msgpack.encode(head), *map(_table, tables)):
+        parts += [_SIZE.pack(len(part)), part]
+    return b"".join(parts)
+
+
+def unpack(mark: bytes, value: bytes, head: type[T]) -> tuple[T, list[pl.DataFrame]]:
+    """Head and tables of a message. Raises AmlError for another mark, or a version that is not known here."""
+    if value[:4] != mark:
+        raise AmlError(f"an internal topic holds a message that begins with {value[:4]!r}: nobody else may write there")
+    if value[4] != VERSION:
+        raise AmlError(
+            f"an internal message has version {value[4]}, this program knows {VERSION}: let all processes run the same"
+        )
+    view, at, parts = memoryview(value), 5, []
+    while at < len(value):
+        (size,) = _SIZE.unpack_from(value, at)
+        parts.append(view[at + 4 : at + 4 + size])
+        at += 4 + size
+    return msgspec.msgpack.decode(parts[0], type=head), [_frame(part) for part in parts[1:]]
+
+
+def _table(frame: pl.DataFrame) -> bytes:
+    if not frame.height:
+        return b""
+    out = io.BytesIO()
+    frame.write_ipc(out, compression="lz4")
+    return out.getvalue()
+
+
+def _frame(part: memoryview) -> pl.DataFrame:
+    return pl.read_ipc(part.tobytes(), use_pyarrow=False) if len(part) else pl.DataFrame()
