@@ -7,6 +7,7 @@ import os
 from alembic import context
 from sqlalchemy import Connection
 
+from aml.store import stream_tables  # noqa: F401 - its tables join the metadata
 from aml.store.engine import make_engine, parse_url
 from aml.store.schema import VERSION_TABLE
 from aml.store.tables import metadata

@@ -5,16 +5,20 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
 from sqlalchemy import Connection, Row, func, select
 
-from aml.store.statements import insert_new
-from aml.store.tables import dead_letters
+from aml.store.statements import insert_all, insert_new
+from aml.store.tables import dead_letter_replays, dead_letters
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """One rejected record: `place` is its row or line in `source`, `code` its reason, `original` its own bytes."""
+    """One rejected record: `place` is its row or line in `source`, `code` its reason, `original` its own bytes.
+
+    Of a stream (make those with `of_stream`) also where it stood: `element` is its place in the message, from 0.
+    """
 
     institution: str
     source: str
@@ -22,6 +26,23 @@ class DeadLetter:
     code: str
     detail: str
     original: bytes
+    topic: str | None = None
+    partition: int | None = None
+    offset: int | None = None
+    element: int | None = None
+
+
+# A message's elements are counted within it; no message of a size that brokers take has more.
+_MOST_ELEMENTS: Final = 1 << 20
+
+
+def of_stream(
+    institution: str, topic: str, partition: int, offset: int, element: int, code: str, detail: str, original: bytes
+) -> DeadLetter:
+    """The dead letter of an element of a message; one that is written again is still one."""
+    place = offset * _MOST_ELEMENTS + element
+    where = f"{topic}[{partition}]"
+    return DeadLetter(institution, where, place, code, detail, original, topic, partition, offset, element)
 
 
 class DeadLetterStore:
@@ -35,17 +56,26 @@ class DeadLetterStore:
         """Keep rejects, each once per institution, source, place and content; returns how many were new."""
         return insert_new(self._connection, dead_letters, (self._row(letter) for letter in rejected))
 
+    def replayed(self, dead_letter_ids: Iterable[int]) -> None:
+        """Note that these were sent to their topics again."""
+        rows = [{"dead_letter_id": sent, "replayed_at": self._now} for sent in dead_letter_ids]
+        insert_all(self._connection, dead_letter_replays, rows)
+
     def _row(self, letter: DeadLetter) -> dict[str, object]:
         return {
-            "institution": letter.institution,
+            # PostgreSQL's texts hold no NUL; the original bytes do.
+            "institution": letter.institution.replace("\0", "\\0"),
             "source": letter.source,
             "place": letter.place,
             "content_sha256": hashlib.sha256(letter.original).hexdigest(),
             "code": letter.code,
-            # PostgreSQL's texts hold no NUL; the original bytes do.
             "detail": letter.detail.replace("\0", "\\0"),
             "original": letter.original,
             "first_seen_at": self._now,
+            "topic": letter.topic,
+            "partition": letter.partition,
+            "message_offset": letter.offset,
+            "element": letter.element,
         }
 
 

@@ -38,6 +38,14 @@ def insert_all(connection: Connection, table: Table, rows: Sequence[dict[str, An
         _insert(connection, dialect_insert(connection, table), rows)
 
 
+def add_to(connection: Connection, table: Table, rows: Sequence[dict[str, Any]], added: Sequence[str]) -> None:
+    """Insert the rows, of distinct keys; of those whose keys are there, add the columns `added` to what they hold."""
+    statement = dialect_insert(connection, table)
+    sums = {name: table.c[name] + statement.excluded[name] for name in added}
+    keys = list(table.primary_key.columns)
+    _insert(connection, statement.on_conflict_do_update(index_elements=keys, set_=sums), rows)
+
+
 def dialect_insert(connection: Connection, table: Table) -> Any:
     """The database's own INSERT, which knows ON CONFLICT."""
     return (sqlite if connection.dialect.name == "sqlite" else postgresql).insert(table)

@@ -1,4 +1,4 @@
-"""Every table of the database, written out; `migrations/` builds the same.
+"""The tables of the database, written out; `migrations/` builds the same. Those of streams: `stream_tables.py`.
 
 Times are UTC microseconds, amounts minor units of the institution's reporting currency, ids texts. Texts that other
 programs read hold JSON; `history.body` holds canonical bytes.
@@ -273,6 +273,11 @@ dead_letters = Table(
     Column("detail", Text, nullable=False),
     Column("original", LargeBinary, nullable=False),
     Column("first_seen_at", BigInteger, nullable=False),
+    # Of a stream, where it stood: `element` is its place in the message, from 0. Nulls in a file run.
+    Column("topic", Text),
+    Column("partition", Integer),
+    Column("message_offset", BigInteger),
+    Column("element", Integer),
     UniqueConstraint("institution", "source", "place", "content_sha256"),
     Index(None, "code"),
 )
@@ -284,4 +289,14 @@ counters = Table(
     Column("institution", Text, primary_key=True),
     Column("name", Text, primary_key=True),
     Column("value", BigInteger, nullable=False),
+)
+
+# When a dead letter was sent to its topic again, each time. Append-only.
+dead_letter_replays = Table(
+    "dead_letter_replays",
+    metadata,
+    Column("replay_id", RowId, primary_key=True, autoincrement=True),
+    Column("dead_letter_id", RowId, ForeignKey("dead_letters.dead_letter_id"), nullable=False),
+    Column("replayed_at", BigInteger, nullable=False),
+    Index(None, "dead_letter_id"),
 )

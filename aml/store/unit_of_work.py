@@ -8,6 +8,7 @@ from aml.store.alerts import AlertStore
 from aml.store.dead_letters import DeadLetterStore
 from aml.store.findings import FindingStore
 from aml.store.runs import RunStore
+from aml.store.stream import StreamStore
 
 
 class UnitOfWork:
@@ -20,3 +21,4 @@ class UnitOfWork:
         self.alerts = AlertStore(connection, now)
         self.dead_letters = DeadLetterStore(connection, now)
         self.runs = RunStore(connection, now)
+        self.stream = StreamStore(connection, now)

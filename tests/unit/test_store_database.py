@@ -81,7 +81,12 @@ FORBIDDEN = [
     "DELETE FROM texts",
     "UPDATE dead_letters SET code = 'fine'",
     "DELETE FROM dead_letters",
+    "UPDATE dead_letter_replays SET replayed_at = 0",
+    "DELETE FROM dead_letter_replays",
 ]
+
+
+KEPT = ("history", "findings", "finding_transactions", "evidence", "texts", "dead_letters", "dead_letter_replays")
 
 
 @pytest.mark.parametrize("statement", FORBIDDEN)
@@ -90,7 +95,7 @@ def test_the_database_refuses_to_change_what_was_kept(database, statement):
     with pytest.raises(DBAPIError, match="is append-only"), database.begin() as uow:
         uow.connection.exec_driver_sql(statement)
     with database.read() as connection:
-        for table in ("history", "findings", "finding_transactions", "evidence", "texts", "dead_letters"):
+        for table in KEPT:
             assert connection.execute(text(f"SELECT count(*) FROM {table}")).scalar() > 0
 
 
@@ -101,6 +106,7 @@ def filled(database):
         uow.findings.add_evidence([EvidenceRecord("main", "T1", 1, 0, "{}")])
         uow.runs.start("1", {}, ["feed"], [InForce("rule", "rule-a", 1, "id = 'rule-a'")])
         uow.dead_letters.add([DeadLetter("main", "feed", 1, "not_json", "not JSON", b"x")])
+        uow.dead_letters.replayed([1])
 
 
 def test_a_version_may_end_and_nothing_else_of_it_may_change(database):
