@@ -1,4 +1,7 @@
-"""Alerts: recomputed from their findings by the system, closed by people; each change writes its history row."""
+"""Alerts: recomputed from their findings by the system, closed by people.
+
+Each change writes its history row and, where the database has a stream, the row of the outbox that tells others.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from aml.scoring.config import ScoringConfig
 from aml.store import history
 from aml.store.encoding import from_json, rfc3339, to_json
 from aml.store.history import SYSTEM, Change
+from aml.store.outbox import OutboxStore
 from aml.store.recompute import Pile, read_piles
 from aml.store.statements import CHUNK, insert_all
 from aml.store.subjects import load_subjects, lock_subjects
@@ -53,6 +57,7 @@ class AlertStore:
     def __init__(self, connection: Connection, now: int) -> None:
         self._connection = connection
         self._now = now
+        self._outbox = OutboxStore(connection, now)
 
     def recompute(self, wanted: Iterable[Subject], config: ScoringConfig) -> Recomputed:
         """Make the alerts of these subjects what their undecided current findings say, under the subjects' locks.
@@ -179,6 +184,7 @@ class AlertStore:
             )
         insert_all(self._connection, alert_findings, batch.links)
         history.append(self._connection, batch.changes, self._now)
+        self._outbox.put([change.object_id for change in batch.changes])
 
 
 def _kind_of_change(pile: Pile, score: AlertScore) -> str | None:

@@ -7,6 +7,7 @@ from sqlalchemy import Connection
 from aml.store.alerts import AlertStore
 from aml.store.dead_letters import DeadLetterStore
 from aml.store.findings import FindingStore
+from aml.store.outbox import OutboxStore
 from aml.store.runs import RunStore
 from aml.store.stream import StreamStore
 
@@ -22,3 +23,4 @@ class UnitOfWork:
         self.dead_letters = DeadLetterStore(connection, now)
         self.runs = RunStore(connection, now)
         self.stream = StreamStore(connection, now)
+        self.outbox = OutboxStore(connection, now)
