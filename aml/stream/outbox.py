@@ -74,7 +74,7 @@ class Relay:
 
     def _note(self, uow: UnitOfWork, told: list[Told]) -> None:
         still = owned(uow.connection, self._epochs)
-        uow.outbox.sent(row for row in told if row.shard in still)
+        uow.outbox.sent(told)
         uow.outbox.again(sorted({row.alert_id for row in told if row.shard not in still}))
         self._epochs = {shard: self._epochs[shard] for shard in still}
 
