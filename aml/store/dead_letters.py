@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import Connection, Row, func, select
+from sqlalchemy import Connection, Row, Subquery, func, select
 
 from aml.store.statements import insert_all, insert_new
 from aml.store.tables import dead_letter_replays, dead_letters
@@ -79,20 +79,73 @@ class DeadLetterStore:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class StreamLetter:
+    """A dead letter of a stream, as it is sent again. replayed_at: when it last was, UTC µs."""
+
+    dead_letter_id: int
+    institution: str
+    topic: str
+    partition: int
+    offset: int
+    element: int
+    code: str
+    original: bytes
+    replayed_at: int | None
+
+
+def stream_letters(
+    connection: Connection, code: str | None, ids: Sequence[int], again: bool, after: int, limit: int
+) -> list[StreamLetter]:
+    """Dead letters of streams with an id above `after`, in the order of their ids.
+
+    Only those with this code and of these ids, if given; `again`: those too that were replayed already.
+    """
+    c, last = dead_letters.c, _last_replay()
+    query = (
+        select(c.dead_letter_id, c.institution, c.topic, c.partition, c.message_offset, c.element, c.code, c.original)
+        .add_columns(last.c.replayed_at)
+        .outerjoin_from(dead_letters, last, last.c.dead_letter_id == c.dead_letter_id)
+        .where(c.topic.is_not(None), c.dead_letter_id > after)
+    )
+    if code is not None:
+        query = query.where(c.code == code)
+    if ids:
+        query = query.where(c.dead_letter_id.in_(ids))
+    if not again:
+        query = query.where(last.c.replayed_at.is_(None))
+    return [StreamLetter(*row) for row in connection.execute(query.order_by(c.dead_letter_id).limit(limit))]
+
+
+def _last_replay() -> Subquery:
+    c = dead_letter_replays.c
+    query = select(c.dead_letter_id, func.max(c.replayed_at).label("replayed_at"))
+    return query.group_by(c.dead_letter_id).subquery()
+
+
 def list_dead_letters(
     connection: Connection, code: str | None = None, limit: int = 100
 ) -> list[Row[tuple[object, ...]]]:
-    """The newest dead letters first, without their bytes."""
-    c = dead_letters.c
-    query = select(c.dead_letter_id, c.institution, c.source, c.place, c.code, c.detail, c.first_seen_at)
+    """The newest dead letters first, without their bytes; `replayed_at` is when each was last sent again."""
+    c, last = dead_letters.c, _last_replay()
+    query = (
+        select(c.dead_letter_id, c.institution, c.source, c.place, c.code, c.detail, c.first_seen_at)
+        .add_columns(c.topic, c.partition, c.message_offset, c.element, last.c.replayed_at)
+        .outerjoin_from(dead_letters, last, last.c.dead_letter_id == c.dead_letter_id)
+    )
     if code is not None:
         query = query.where(c.code == code)
     return list(connection.execute(query.order_by(c.dead_letter_id.desc()).limit(limit)))
 
 
 def load_dead_letter(connection: Connection, dead_letter_id: int) -> Row[tuple[object, ...]] | None:
-    """One dead letter, whole."""
-    query = select(dead_letters).where(dead_letters.c.dead_letter_id == dead_letter_id)
+    """One dead letter, whole, and when it was last sent again."""
+    last = _last_replay()
+    query = (
+        select(dead_letters, last.c.replayed_at)
+        .outerjoin_from(dead_letters, last, last.c.dead_letter_id == dead_letters.c.dead_letter_id)
+        .where(dead_letters.c.dead_letter_id == dead_letter_id)
+    )
     return connection.execute(query).first()
 
 
