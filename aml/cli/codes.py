@@ -1,7 +1,7 @@
 """How `aml` ends: the exit codes that scripts may rely on, and how a failure becomes one line.
 
 0    done
-1    done, but a check that was asked for failed: --rejects-over, rules check
+1    done, but a check that was asked for failed: --rejects-over, rules check, reconcile
 2    the command line is wrong, does not fit the database, or names what is not there: an alert, a rule, a profile
 3    an input cannot be read: feed, parties, rates, mapping, truth, rule, model or profile file
 4    the database or its state folder cannot be opened, read or written
@@ -36,7 +36,7 @@ class ExitCode(IntEnum):
 
 WORDS: Final = {
     ExitCode.DONE: "done",
-    ExitCode.CHECK_FAILED: "done, but a check that was asked for failed (--rejects-over, rules check)",
+    ExitCode.CHECK_FAILED: "done, but a check that was asked for failed (--rejects-over, rules check, reconcile)",
     ExitCode.USAGE: "the command line is wrong, or names what is not there",
     ExitCode.FILE: "a file cannot be read or written (feed, parties, rates, mapping, truth, rules, models, output)",
     ExitCode.DATABASE: "the database or its state folder cannot be opened, read or written",

@@ -28,7 +28,8 @@ class Producer(Protocol):
         """Hand over a message; messages of one key keep their order."""
 
     def flush(self) -> object:
-        """Wait until the broker has acknowledged all; raises where it has not."""
+        """Wait until the broker has acknowledged all; raises where it has not (kafka-python's own does not: see
+        `ask.Acknowledged`)."""
 
 
 class Relay:

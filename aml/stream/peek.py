@@ -126,8 +126,7 @@ def peeking(settings: Mapping[str, Any], brokers: str) -> Iterator[KafkaPeeker]:
 
 
 def _away(brokers: str, error: Exception) -> AmlError:
-    told = f"{type(error).__name__} {error}".strip()
-    return AmlError(f"Kafka at {brokers} does not answer ({told}): start it, or mend AML_KAFKA__BOOTSTRAP_SERVERS")
+    return AmlError(f"Kafka at {brokers} does not answer ({error}): start it, or mend AML_KAFKA__BOOTSTRAP_SERVERS")
 
 
 def look(
