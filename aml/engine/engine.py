@@ -31,7 +31,8 @@ from aml.engine.facts import FACTS
 from aml.engine.features import DEPTH, FITS
 from aml.engine.group import in_order
 from aml.engine.hits import EVIDENCE, WASTE, HitBook
-from aml.engine.layout import DAY, NONE, TRAIL, Knobs
+from aml.engine.layout import DAY, I64, NONE, TRAIL, Knobs
+from aml.engine.news import NO_NEWS, Heard, News, take_news
 from aml.engine.program import Program
 from aml.engine.shard import NOT_AGAIN, Again, Forwarded, Shard
 from aml.engine.snapshot import restore, shards_in, snapshot
@@ -76,6 +77,8 @@ class Applied:
     findings: set[FindingKey]
     rows: LegRows
     rerun: int  # legs run again that were there before
+    facts: I64  # payments of which something that other shards know may have changed, by number
+    evaluated: I64  # those and all others that were computed, changed or not
 
 
 class _Settled(NamedTuple):
@@ -89,7 +92,7 @@ class _Settled(NamedTuple):
 
 
 class Engine:
-    """All shards of one process."""
+    """The shards of one process: all there are, or one of many."""
 
     def __init__(self, program: Program, *, shards: int = 1) -> None:
         self.program = program
@@ -101,20 +104,26 @@ class Engine:
         self.shard_of = np.zeros(0, np.int32)
         self.tally = np.zeros(1 + program.detectors.size, np.int64)
         self.hits = HitBook()
+        self._facts: list[np.ndarray] = []  # rows of payments, of the batch in hand: see `Applied`
+        self._evaluated: list[np.ndarray] = []
 
     @property
     def tried(self) -> np.ndarray:
         """Candidates that the filters let pass, by detector."""
         return self.tally[1:]
 
-    def apply(self, party: np.ndarray, shard_of: np.ndarray, added: np.ndarray, removed: np.ndarray) -> Applied:
+    def apply(self, party: np.ndarray, shard_of: np.ndarray, added: np.ndarray, removed: np.ndarray,
+              news: News | None = None) -> Applied:
         """Let legs of transactions enter (added) and leave (removed), by number, in any order.
 
-        shard_of: shard of every holder known. Raises ValueError for a transaction dropped as settled.
+        shard_of: shard of every holder known; a number of no shard here means that its holders live elsewhere. news:
+        what those other shards said of payments. Raises ValueError for a transaction dropped as settled.
         """
         self.shard_of = shard_of
         self._renew_marks()
         self.hits.begin()
+        self._facts, self._evaluated = [], []
+        heard = NO_NEWS if news is None else take_news(self, news)
         tx = self.transactions.rows
         leaving = self.transactions.places(removed)
         entries = np.concatenate([self.transactions.places(added), leaving])
@@ -122,14 +131,17 @@ class Engine:
         order = in_order(tx, entries)
         done = [s.forward(tx, party, self.knobs, shard_of, entries[order], adds[order]) for s in self.shards]
         self._take_out(leaving)
-        rows, stale = self._settle_and_confirm(party, done)
+        rows, stale = self._settle_and_confirm(party, done, heard)
         rerun = int(rows.tx.size) - 2 * added.size
         again = [self._again(s, stale) for s in self.shards]
         self._rest(done)
         if any(a.holders.size for a in again):
             rows = _after(rows, self._run_again(party, again))
         self._tidy()
-        return Applied(self.hits.changed(), rows, max(0, rerun))
+        facts, hops = (
+            self.transactions.numbers(np.unique(np.concatenate(told))) for told in (self._facts, self._evaluated)
+        )
+        return Applied(self.hits.changed(), rows, max(0, rerun), facts, np.union1d(np.union1d(rows.tx, hops), facts))
 
     def hits_of(self, key: FindingKey) -> list[Hit]:
         """The hits a finding rests on, in order; empty where nothing holds any more."""
@@ -239,13 +251,14 @@ class Engine:
         self._rest(done)
         return rows
 
-    def _settle_and_confirm(self, party: np.ndarray, done: list[Forwarded]) -> tuple[LegRows, np.ndarray]:
+    def _settle_and_confirm(self, party: np.ndarray, done: list[Forwarded],
+                            heard: Heard = NO_NEWS) -> tuple[LegRows, np.ndarray]:
         tx = self.transactions.rows
-        settled, processed = self._settle(done)
+        settled, processed = self._settle(done, heard)
         for s, forwarded in zip(self.shards, done, strict=True):
             self.hits.forget(s.ledger, forwarded.touched)
         self.hits.forget_paths(processed)
-        newly = np.concatenate([r.newly for r in settled])
+        newly = np.concatenate([heard.newly, *(r.newly for r in settled)])
         detectors = self.program.detectors
         for s, forwarded, result in zip(self.shards, done, settled, strict=True):
             ends = s.ends(tx, forwarded.touched, newly, self.shard_of)
@@ -254,14 +267,20 @@ class Engine:
                                 self.tally)
             self.hits.enter(s.ledger, tx, hits, n, detectors["rule"], detectors["kind"])
             s.rest(np.zeros(0, np.int32), ends)
-        stale = [r.stale for r in settled] + [f.run.stale[: f.rows[3]] for f in done]
+        stale = [heard.stale] + [r.stale for r in settled] + [f.run.stale[: f.rows[3]] for f in done]
+        self._facts += [r.changed for r in settled] + stale
+        self._evaluated.append(processed)
         return self._rows(done), np.unique(np.concatenate(stale))
 
-    def _settle(self, done: list[Forwarded]) -> tuple[list[_Settled], np.ndarray]:
+    def _settle(self, done: list[Forwarded], heard: Heard) -> tuple[list[_Settled], np.ndarray]:
         """Trails of every shard, in rounds until none has news for another; with the payments computed."""
         tx = self.transactions.rows
         results: list[list[_Settled]] = [[] for _ in self.shards]
         hops = [self._hops(forwarded) for forwarded in done]
+        for s in self.shards:
+            mine = heard.changed[self.shard_of[tx["credit_holder"][heard.changed]] == s.number]
+            if mine.size:
+                s.hear(tx, self.knobs, mine)
         processed = [x for x, _ in hops]
         news = [True] * len(self.shards)
         fresh = True

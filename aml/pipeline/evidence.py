@@ -19,9 +19,11 @@ _CONTENT: Final = "content_hash"
 def evidence_of(changes: list[Change], kept: Archive) -> list[EvidenceRecord]:
     """The records that the findings name, each once, from the archive."""
     rows = np.array(sorted({row for change in changes for row in change.rows}), np.int64)
-    if not rows.size:
-        return []
-    frame = kept.take(rows)
+    return evidence_records(kept.take(rows)) if rows.size else []
+
+
+def evidence_records(frame: pl.DataFrame) -> list[EvidenceRecord]:
+    """Records as the archive keeps them, as the database does."""
     texts = texts_of(_told(frame))
     columns = (frame.get_column(n).to_list() for n in ("institution", "transaction_id", "revision", "executed_at"))
     return [EvidenceRecord(*fields) for fields in zip(*columns, texts, strict=True)]

@@ -1,0 +1,229 @@
+"""One shard's detection: acceptance and engine of its own holders, and the letters that it exchanges with the others.
+
+Pure: blocks and letters in, findings and letters out; no broker, no database, no clock. A transaction is accepted at
+its home, the shard of its first visit; its other legs stand where their holders live. The debit side's shard decides a
+payment's trails, payers and facts, and tells the credit side's; a finding belongs to the shard of its subject, and hits
+on it that others see travel there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from aml.detect.compile import Compiled
+from aml.detect.tags import given
+from aml.engine.engine import Applied, FindingKey, Hit
+from aml.engine.intern import NONE
+from aml.engine.layout import PERSON, T_COUNTED, T_LEG, UNKNOWN
+from aml.pipeline.accept import Arrivals
+from aml.pipeline.detection import Detection
+from aml.pipeline.resolved import SHARD, whole
+from aml.pipeline.scored import Instruments
+from aml.scoring.config import ScoringConfig
+from aml.stream.foreign import ForeignHits
+from aml.stream.incoming import Incoming, read_letters
+from aml.stream.mail import Letter
+from aml.stream.movements import Movements, references
+from aml.stream.post import Outgoing, by_shard
+
+I32 = npt.NDArray[np.int32]
+I64 = npt.NDArray[np.int64]
+_NOBODY: Final = np.zeros(0, np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What one turn did. arrivals: of the block, None without one; first: number of the first transaction that the
+    turn brought; left: numbers whose legs left; out: what other shards must be told; asked: refs of records that
+    others want as evidence, as numbers here."""
+
+    arrivals: Arrivals | None
+    applied: Applied
+    first: int
+    left: I64
+    keys: set[FindingKey]  # findings about subjects here that may have changed
+    out: dict[int, Outgoing]
+    asked: I64
+
+
+class _Ids:
+    """Ids of transactions by number, where a file run has the rows of its archive."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    def append(self, first_row: int, frame: pl.DataFrame) -> None:
+        """Nothing: the core notes ids as transactions come."""
+
+    def take(self, rows: I64) -> pl.DataFrame:
+        """Ids of the transactions of these numbers."""
+        ids = self._core.movements.ids
+        places = self._core.engine.transactions.places(rows).tolist()
+        return pl.DataFrame({"transaction_id": [ids[place] for place in places]}, schema={"transaction_id": pl.String})
+
+
+class Core(Detection):
+    """The detection of shard `me` of `of`."""
+
+    def __init__(
+        self, compiled: Compiled, scoring: ScoringConfig, me: int, of: int, *, lateness: int, folder: Path | None = None
+    ) -> None:  # fmt: skip
+        super().__init__(compiled, scoring, lateness=lateness, folder=folder)
+        self.records = _Ids(self)
+        self.me, self.of = me, of
+        self.movements = Movements()
+        self.instruments = Instruments()
+        self.foreign = ForeignHits()
+
+    def turn(self, rows: pl.DataFrame | None, letters: Iterable[Letter], *, all_told: bool = False) -> Turn:
+        """Take the records of blocks (None: no block) and letters, in that order; evaluate once.
+
+        all_told: tell the others of everything that was evaluated, changed or not, as after a takeover.
+        """
+        holders = self.acceptor.holders
+        known = len(holders)
+        strangers = ~holders.ours[:known]
+        first = self.engine.transactions.count
+        arrivals = None if rows is None or not rows.height else self._accept(whole(rows))
+        incoming = read_letters(self, letters)
+        met = set(np.flatnonzero(strangers & holders.ours[:known]).tolist())
+        enter, leave = (self._homed(arrivals, name) for name in ("enter", "leave"))
+        added, removed = self._standing(enter, leave, incoming)
+        self._assume(added)
+        applied = self.engine.apply(self._party(), self._shard_of(), added, removed, incoming.news)
+        keys = {key for key in applied.findings if self._is_mine(key[1])} | incoming.findings
+        if met:
+            keys |= {key for key in self.engine.keys_about(met) if self._is_mine(key[1])} | self.foreign.keys_about(met)
+        if all_told:
+            applied.facts = applied.evaluated
+            came = np.arange(first, self.engine.transactions.count)
+            enter, leave = self._homed_here(np.union1d(np.union1d(applied.evaluated, came), leave))
+        again = incoming.visits[incoming.visits < first]
+        out = self._outgoing(enter, leave, applied, np.intersect1d(again, added))
+        return Turn(arrivals, applied, first, removed, keys, out, incoming.asked)
+
+    # ------------------------------------------------------------------ what comes in
+
+    def _accept(self, rows: pl.DataFrame) -> Arrivals:
+        arrivals = self.acceptor.accept_resolved(rows, rows.get_column(SHARD).to_numpy() == self.me)
+        moves = arrivals.transaction >= 0
+        accepted = arrivals.accepted if moves.all() else arrivals.accepted.filter(pl.Series(moves))
+        self._note_precision(arrivals.flags)
+        first = self.engine.transactions.append(given(arrivals.columns, self.compiled))
+        numbers = first + np.arange(accepted.height)
+        self._parts.append(numbers)
+        self.instruments.append(arrivals.columns["instrument"])
+        partition, offset, index = (accepted.get_column(n).to_numpy() for n in ("_partition", "_offset", "_index"))
+        ids, row = accepted.get_column("transaction_id").to_list(), arrivals.columns["row"].astype(np.int64)
+        home = np.full(row.size, self.me, np.int16)
+        self.movements.append(first, references(partition, offset, index), ids, home, row)
+        return arrivals
+
+    def _assume(self, entering: I64) -> None:
+        """Until its shard has spoken, whoever gets a payment from another counts as the party table says, else as a
+        person; to that shard it is what it told before."""
+        debit, credit, _ = self._sides(entering)
+        crossing = (debit >= 0) & (credit >= 0) & (debit != credit)
+        rows = self.engine.transactions.places(entering[crossing])
+        tx = self.engine.transactions.rows
+        segment = self.acceptor.party_rows.facts(tx["credit_party"][rows])["segment"].astype(np.int8)
+        segment[segment == UNKNOWN] = PERSON
+        tx["credit_segment"][rows] = segment
+
+    def _homed(self, arrivals: Arrivals | None, name: str) -> I64:
+        """Transactions that acceptance lets enter or leave, by their numbers here."""
+        if arrivals is None:
+            return _NOBODY
+        accepted = getattr(arrivals, name)
+        self.rows = np.concatenate([self.rows, *self._parts])
+        self._parts = []
+        return np.asarray(self.rows[accepted[accepted >= 0]], np.int64)
+
+    def _standing(self, enter: I64, leave: I64, incoming: Incoming) -> tuple[I64, I64]:
+        """What enters and what leaves now, of all that was said, against what stands."""
+        numbers = np.concatenate([leave, enter, incoming.visits])
+        enters = np.concatenate([np.zeros(leave.size, np.bool_), np.ones(enter.size, np.bool_), incoming.enters])
+        rows = self.engine.transactions.places(numbers)
+        beside = self.movements.rows
+        added, removed = enters & ~beside["inside"][rows], ~enters & beside["inside"][rows]
+        beside["inside"][rows] = enters
+        return numbers[added], numbers[removed]
+
+    # ------------------------------------------------------------------ what goes out
+
+    def _outgoing(self, enter: I64, leave: I64, applied: Applied, again: I64) -> dict[int, Outgoing]:
+        """What each other shard must be told. again: visits that were here before and may have been told otherwise."""
+        out: dict[int, Outgoing] = {}
+
+        def told(name: str, numbers: I64, shard: npt.NDArray[Any]) -> None:
+            for to, mine in by_shard(numbers, shard, self.me).items():
+                letter = out.setdefault(to, Outgoing())
+                setattr(letter, name, np.union1d(getattr(letter, name), mine))
+
+        for name, numbers in (("leave", leave), ("enter", enter)):
+            for shard in self._sides(numbers):
+                told(name, numbers, shard)
+        facts, segments = np.union1d(applied.facts, enter), np.union1d(applied.facts, again)
+        debit, credit, _ = self._sides(facts)
+        told("facts", facts, np.where((debit == self.me) & self._inside(facts), credit, NONE))
+        debit, credit, _ = self._sides(segments)
+        told("segments", segments, np.where((credit == self.me) & self._inside(segments), debit, NONE))
+        shard_of = self.shards_of_holders()
+        for key in sorted(applied.findings):
+            if shard_of[key[1]] != self.me:
+                out.setdefault(int(shard_of[key[1]]), Outgoing()).findings.append((key, self.engine.hits_of(key)))
+        return out
+
+    def _homed_here(self, numbers: I64) -> tuple[I64, I64]:
+        """Those at home here that stand, and those that do not."""
+        mine = numbers[self.movements.rows["home"][self.engine.transactions.places(numbers)] == self.me]
+        inside = self._inside(mine)
+        return mine[inside], mine[~inside]
+
+    def _inside(self, numbers: I64) -> npt.NDArray[np.bool_]:
+        """Which transactions have their legs in the engine here."""
+        return np.asarray(self.movements.rows["inside"][self.engine.transactions.places(numbers)], np.bool_)
+
+    def _sides(self, numbers: I64) -> tuple[npt.NDArray[Any], ...]:
+        """Shards where a transaction has legs: of its debit, its credit, its conductor; -1 where it has none there."""
+        tx = self.engine.transactions.of(numbers)
+        shard_of = np.append(self.shards_of_holders(), np.int32(NONE))
+        return (
+            np.where(tx["debit_tag"] & T_LEG, shard_of[tx["debit_holder"]], NONE),
+            np.where(tx["credit_tag"] & T_LEG, shard_of[tx["credit_holder"]], NONE),
+            np.where(tx["credit_tag"] & T_COUNTED, shard_of[tx["conductor_holder"]], NONE),
+        )
+
+    # ------------------------------------------------------------------ whose is what
+
+    def hits_about(self, key: FindingKey) -> list[Hit]:
+        """What holds about a subject here, found here or elsewhere, in order."""
+        told = [hit for hit in self.foreign.of(key) if self.tells(key[1], hit.detector)]
+        if not told:
+            return super().hits_about(key)
+        return sorted([*super().hits_about(key), *told], key=lambda hit: (hit.order, hit.detector))
+
+    def rows_of(self, transactions: I32) -> I64:
+        """Here records go by their transactions' numbers."""
+        return np.asarray(transactions, np.int64)
+
+    def shards_of_holders(self) -> I32:
+        """The shard of every holder known."""
+        names = self.acceptor.holders.names
+        shards: I32 = np.mod(names.hi[: len(names)], np.uint64(self.of)).astype(np.int32)
+        return shards
+
+    def _shard_of(self) -> I32:
+        """To the engine its own shard is 0, and all others are elsewhere."""
+        elsewhere: I32 = (self.shards_of_holders() != self.me).astype(np.int32)
+        return elsewhere
+
+    def _is_mine(self, holder: int) -> bool:
+        return int(self.acceptor.holders.names.hi[holder]) % self.of == self.me

@@ -1,0 +1,226 @@
+"""Reading letters: what other shards told becomes numbers of holders and transactions here, all letters at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from aml.engine.engine import FindingKey
+from aml.engine.facts import WIDTH
+from aml.engine.intern import NONE
+from aml.engine.layout import T_DAYP, T_LEG
+from aml.engine.news import News
+from aml.pipeline.holders import HOLDER_TEXTS
+from aml.stream.foreign import make_hit
+from aml.stream.mail import Array, Letter
+
+if TYPE_CHECKING:
+    from aml.stream.core import Core
+
+I64 = npt.NDArray[np.int64]
+_SAME: Final = (
+    "hi", "lo", "t", "debit_value", "credit_value", "debit_tag", "credit_tag", "debit_q", "credit_q", "day", "unit_day",
+)  # fmt: skip
+_WHO: Final = ("debit_holder", "credit_holder", "conductor_holder", "conductor")
+_TEXTS: Final = ("branch", "terminal", "batch")
+# Which columns of which tables are places, and in which table's rows.
+_IN_TRANSACTIONS: Final = {"visits": "tx", "facts": "tx", "segments": "tx", "hits": "tx"}
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """What letters brought, by numbers of transactions here: visits that enter or leave, news of payments, findings
+    whose hits elsewhere changed, records that others want as evidence."""
+
+    visits: I64
+    enters: npt.NDArray[np.bool_]
+    news: News | None
+    findings: set[FindingKey]
+    asked: I64
+
+
+class _Pile:
+    """Letters laid together: their tables one after another, places moved accordingly."""
+
+    def __init__(self, letters: list[Letter]) -> None:
+        self.letters = letters
+        self._holders = _starts([letter.of("holders").size for letter in letters])
+        self._tx = _starts([letter.of("transactions").size for letter in letters])
+
+    def plain(self, name: str) -> Array:
+        return np.concatenate([letter.of(name) for letter in self.letters])
+
+    def transactions(self) -> Array:
+        parts = []
+        for letter, start in zip(self.letters, self._holders, strict=False):
+            table = letter.of("transactions").copy()
+            for name in _WHO:
+                table[name] = _moved(table[name], start)
+            parts.append(table)
+        return np.concatenate(parts)
+
+    def by_transaction(self, name: str) -> Array:
+        """A table whose column `tx`, or whose every value, is a place among transactions."""
+        parts = []
+        for letter, start in zip(self.letters, self._tx, strict=False):
+            table = letter.of(name).copy()
+            if table.dtype.names is None:
+                table = _moved(table, start)
+            else:
+                table["tx"] = _moved(table["tx"], start)
+            parts.append(table)
+        return np.concatenate(parts)
+
+    def findings(self) -> tuple[Array, Array]:
+        """Findings, and the sender of each."""
+        parts = []
+        for letter, start in zip(self.letters, self._holders, strict=False):
+            table = letter.of("findings").copy()
+            table["subject"] += start
+            parts.append(table)
+        senders = np.repeat([letter.head.sender for letter in self.letters], [part.size for part in parts])
+        return np.concatenate(parts), senders
+
+    def hits(self) -> Array:
+        parts = []
+        for letter, holders, start in zip(self.letters, self._holders, self._tx, strict=False):
+            table = letter.of("hits").copy()
+            table["owner"] += holders
+            table["tx"] += start
+            parts.append(table)
+        return np.concatenate(parts)
+
+
+def read_letters(core: Core, letters: Iterable[Letter]) -> Incoming:
+    """Take over holders, transactions and hits that letters bring; what else they say is for the engine's next turn."""
+    pile = _Pile(list(letters))
+    if not pile.letters:
+        return Incoming(np.zeros(0, np.int64), np.zeros(0, np.bool_), None, set(), np.zeros(0, np.int64))
+    who = _holders(core, pile)
+    tx = _transactions(core, pile, who)
+    visits = pile.by_transaction("visits")
+    last = _last_of(tx[visits["tx"]])
+    wanted = pile.plain("wanted")
+    return Incoming(
+        tx[visits["tx"]][last], visits["enters"][last], _news(pile, tx), _findings(core, pile, who, tx),
+        core.movements.find((wanted["hi"].copy(), wanted["lo"].copy())),
+    )  # fmt: skip
+
+
+def _holders(core: Core, pile: _Pile) -> npt.NDArray[np.int32]:
+    table = pile.plain("holders")
+    texts = [row for letter in pile.letters for row in letter.head.holder_texts]
+
+    def told(fresh: npt.NDArray[np.int32]) -> pl.DataFrame:
+        rows = [texts[k] for k in fresh.tolist()]
+        return pl.DataFrame(rows, schema=dict.fromkeys(HOLDER_TEXTS, pl.String), orient="row")
+
+    everywhere = np.ones(table.size, np.bool_)
+    numbers = core.acceptor.holders.take((table["hi"].copy(), table["lo"].copy()), everywhere, told, table["ours"])
+    return np.append(numbers, np.int32(NONE))
+
+
+def _transactions(core: Core, pile: _Pile, who: npt.NDArray[np.int32]) -> I64:
+    """The number of each transaction of the pile; unknown ones become known."""
+    table = pile.transactions()
+    refs = table["ref_hi"].copy(), table["ref_lo"].copy()
+    numbers = core.movements.find(refs)
+    unknown = np.flatnonzero(numbers < 0)
+    if unknown.size:
+        _, first = np.unique(np.stack([refs[0][unknown], refs[1][unknown]]), axis=1, return_index=True)
+        fresh = unknown[np.sort(first)]
+        _append(core, table[fresh], who, [letter_id for letter in pile.letters for letter_id in letter.head.ids], fresh)
+        numbers = core.movements.find(refs)
+    _refresh(core, numbers, table)
+    return numbers
+
+
+def _append(core: Core, new: Array, who: npt.NDArray[np.int32], ids: list[str], places: npt.NDArray[Any]) -> None:
+    acceptor, engine = core.acceptor, core.engine
+    given = {name: new[name] for name in _SAME} | {name: who[new[name]] for name in _WHO}
+    for bit, name in enumerate(_TEXTS):
+        has = ((new["has"] >> bit) & 1).astype(np.bool_)
+        given[name] = acceptor.texts[name].ids(new[f"{name}_hi"].copy(), new[f"{name}_lo"].copy(), has)
+    for side in ("debit", "credit"):
+        facts = {
+            "turnover": new[f"{side}_turnover"], "opened": new[f"{side}_opened"],
+            "segment": new[f"{side}_segment_known"], "cash_intensive": new[f"{side}_cash"],
+        }  # fmt: skip
+        given[f"{side}_party"] = acceptor.party_rows.take_facts(facts)
+    first = engine.transactions.append(given)
+    core.instruments.append(new["instrument"])
+    refs = new["ref_hi"].copy(), new["ref_lo"].copy()
+    nowhere = np.full(new.size, NONE, np.int64)
+    core.movements.append(first, refs, [ids[k] for k in places.tolist()], new["home"], nowhere)
+    if np.any((new["debit_tag"] | new["credit_tag"]) & np.uint32(T_DAYP)):
+        engine.knobs = engine.knobs._replace(day_precision=True)
+
+
+def _refresh(core: Core, numbers: I64, table: Array) -> None:
+    """Of payments between holders of other shards the senders know better; of others their own shards told."""
+    rows = core.engine.transactions.places(numbers)
+    tx = core.engine.transactions.rows
+    shard_of = np.append(core.shards_of_holders(), np.int32(NONE))
+    mine = np.zeros(rows.size, np.bool_)
+    for side in ("debit", "credit"):
+        mine |= ((tx[f"{side}_tag"][rows] & T_LEG) != 0) & (shard_of[tx[f"{side}_holder"][rows]] == core.me)
+    for name in ("debit_segment", "debit_known", "behind"):
+        tx[name][rows[~mine]] = table[name][~mine]
+
+
+def _news(pile: _Pile, tx: I64) -> News | None:
+    facts, segments = pile.by_transaction("facts"), pile.by_transaction("segments")
+    if not facts.size and not segments.size:
+        return None
+    trails = pile.by_transaction("trails")
+    trails["tx"] = np.append(tx, NONE)[trails["tx"]]
+    return News(
+        tx[facts["tx"]], facts["segment"], facts["known"], facts["behind"], facts["n_trails"].astype(np.int64), trails,
+        facts["n_payers"].astype(np.int64), tx[pile.by_transaction("payers")],
+        tx[segments["tx"]], segments["segment"],
+    )  # fmt: skip
+
+
+def _findings(core: Core, pile: _Pile, who: npt.NDArray[np.int32], tx: I64) -> set[FindingKey]:
+    told, senders = pile.findings()
+    hits, measured = pile.hits(), pile.plain("measured").reshape(-1, WIDTH)
+    evidence = tx[pile.by_transaction("evidence")]
+    keys: set[FindingKey] = set()
+    at, named = 0, 0
+    for row, sender in zip(told.tolist(), senders.tolist(), strict=True):
+        rule, subject, week, number = row
+        key = (rule, int(who[subject]), week)
+        made = []
+        for k in range(at, at + number):
+            hit = hits[k]
+            detector = int(hit["detector"])
+            width = len(core.engine.fact_names(detector))
+            made.append(make_hit(
+                core.engine.transactions, detector, key[1], int(who[hit["owner"]]), int(tx[hit["tx"]]),
+                int(hit["segment"]), bool(hit["opens"]), int(hit["steps"]), measured[k, :width].copy(),
+                evidence[named : named + int(hit["evidence"])],
+            ))  # fmt: skip
+            named += int(hit["evidence"])
+        at += number
+        core.foreign.put(key, sender, made)
+        keys.add(key)
+    return keys
+
+
+def _starts(sizes: list[int]) -> list[int]:
+    return [0, *np.cumsum(sizes).tolist()]
+
+
+def _moved(places: npt.NDArray[Any], start: int) -> npt.NDArray[Any]:
+    return np.where(places >= 0, places + start, places)
+
+
+def _last_of(numbers: I64) -> npt.NDArray[np.int64]:
+    """The last place of each number."""
+    _, from_end = np.unique(numbers[::-1], return_index=True)
+    return np.sort(numbers.size - 1 - from_end)

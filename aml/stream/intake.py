@@ -1,0 +1,206 @@
+"""The intake: messages in, for every shard a block out; pure, without a broker.
+
+A flush writes to every shard what of the messages falls to it, with a head that says which part of which source
+partition is covered. What stands in a block is a function of the messages alone, so two intakes that overlap write the
+same, and a shard knows what it has by the offsets.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import polars as pl
+
+from aml.domain.transaction import CANONICAL
+from aml.engine.keys import order_key
+from aml.pipeline.resolved import EVERYWHERE, SHARD
+from aml.pipeline.watermark import RANK
+from aml.stream.decode import Decoder, Message, day_of
+from aml.stream.wire import Block, BlockHead, Consumed, RejectRow, SourceRange, pack_block
+
+Place = tuple[str, int]
+"""Topic and partition."""
+LARGEST: Final = 6 << 20  # bytes of a block; brokers are told 8 MiB
+_CONNECT: Final = "__connect.errors."
+
+
+@dataclass(frozen=True, slots=True)
+class Assigned:
+    """A source partition that this intake reads. ended: it was read to its end; partitions: of its topic."""
+
+    partitions: int
+    ended: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DeadMessage:
+    """A message for the dead-letter topic: as it came, with headers that say what was wrong."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Flushed:
+    """One flush: a block by shard, dead letters, the offsets to commit once all of it is acknowledged, elements."""
+
+    blocks: list[bytes]
+    dead: list[DeadMessage]
+    offsets: dict[Place, int]
+    rows: int
+
+
+class IntakeCore:
+    """Buffers messages and packs them. resolve: fixes holders and shards (`pipeline.resolved.resolve`)."""
+
+    def __init__(
+        self, name: str, shards: int, decoder: Decoder, resolve: Callable[[pl.DataFrame], pl.DataFrame]
+    ) -> None:  # fmt: skip
+        self.name, self.shards = name, shards
+        self._decoder, self._resolve = decoder, resolve
+        self._held: list[Message] = []
+        self._bytes = 0
+        self._next: dict[Place, int] = {}  # next offset to hand over, by source partition
+
+    @property
+    def waiting(self) -> int:
+        """Bytes of the messages that wait for a flush."""
+        return self._bytes
+
+    def assign(self, positions: Mapping[Place, int]) -> None:
+        """Begin with these source partitions, at these offsets; what waited of others is forgotten."""
+        self._next = dict(positions)
+        self._held, self._bytes = [], 0
+
+    def take(self, messages: Sequence[Message]) -> None:
+        """Add messages; within a partition in their order."""
+        self._held += messages
+        self._bytes += sum(len(m.value) for m in messages if m.value is not None)
+
+    def flush(self, now: int, assigned: Mapping[Place, Assigned], most: int = 1 << 62) -> Flushed:
+        """Pack what waits, at most so many bytes of it (but one message at least); an empty flush says where it stands.
+        """
+        messages = self._some(most)
+        decoded = self._decoder.decode(messages)
+        rows = self._resolve(decoded.rows) if decoded.rows.height else decoded.rows
+        ranges = self._ranges(messages, rows, decoded.rejects, assigned)
+        rows = _filled(rows)
+        blocks = [pack_block(self._block(shard, now, ranges, decoded.rejects, rows)) for shard in range(self.shards)]
+        offsets = {(r.topic, r.partition): r.next for r in ranges}
+        self._next |= offsets
+        return Flushed(blocks, _dead(messages, decoded.rejects, now), offsets, rows.height)
+
+    def _some(self, most: int) -> list[Message]:
+        n, size = 0, 0
+        for message in self._held:
+            size += len(message.value or b"")
+            if n and size > most:
+                break
+            n += 1
+        taken, self._held = self._held[:n], self._held[n:]
+        self._bytes = sum(len(m.value) for m in self._held if m.value is not None)
+        return taken
+
+    def _block(
+        self, shard: int, now: int, ranges: list[SourceRange], rejects: list[RejectRow], rows: pl.DataFrame
+    ) -> Block:  # fmt: skip
+        mine = [reject for reject in rejects if reject.partition % self.shards == shard]
+        head = BlockHead(shard, self.shards, self.name, now, ranges, mine)
+        if not rows.height:
+            return Block(head, rows)
+        if self.shards == 1:
+            return Block(head, rows)
+        return Block(head, rows.filter((pl.col(SHARD) == shard) | pl.col(EVERYWHERE)))
+
+    def _ranges(
+        self, messages: list[Message], rows: pl.DataFrame, rejects: list[RejectRow], assigned: Mapping[Place, Assigned]
+    ) -> list[SourceRange]:  # fmt: skip
+        last: dict[Place, Message] = {}
+        first: dict[Place, int] = {}
+        for m in messages:
+            place = (m.topic, m.partition)
+            last[place] = m
+            first.setdefault(place, m.offset)
+        highest, consumed = self._highest(rows), _consumed(rows, rejects)
+        ranges = []
+        for place, known in sorted(assigned.items()):
+            start = self._next.get(place, first.get(place, 0))
+            end = last[place].offset + 1 if place in last else start
+            reached = max((m.at for m in messages if (m.topic, m.partition) == place), default=0)
+            ended = known.ended and not any((m.topic, m.partition) == place for m in self._held)
+            ranges.append(SourceRange(
+                *place, start, end, known.partitions, ended, reached, highest.get(place[1], {}),
+                consumed.get(place[1], []),
+            ))  # fmt: skip
+        return ranges
+
+    def _highest(self, rows: pl.DataFrame) -> dict[int, dict[str, list[tuple[int, int]]]]:
+        """By source partition and institution the highest times, each with its record's key."""
+        if not rows.height:
+            return {}
+        timed = rows.select("_partition", "institution", "executed_at", pl.Series("_key", order_key(rows)[1]))
+        best = (
+            timed.filter(pl.col("executed_at").is_not_null())
+            .unique(["_partition", "institution", "executed_at", "_key"])
+            .sort("executed_at", "_key", descending=True)
+            .group_by("_partition", "institution", maintain_order=True)
+            .head(RANK)
+        )
+        found: dict[int, dict[str, list[tuple[int, int]]]] = {}
+        for (partition, institution), some in best.group_by("_partition", "institution"):
+            pairs = list(zip(some["executed_at"].to_list(), some["_key"].to_list(), strict=True))
+            found.setdefault(int(str(partition)), {})[str(institution)] = pairs
+        return found
+
+
+def _consumed(rows: pl.DataFrame, rejects: list[RejectRow]) -> dict[int, list[Consumed]]:
+    """By source partition: how many elements of each institution, source and day there were, read or not."""
+    counted: Counter[tuple[int, str, str, str]] = Counter()
+    if rows.height:
+        day = (pl.col("_received") // 86_400_000_000).alias("day")
+        keys = ["_partition", pl.col("institution"), pl.col("source").fill_null(""), day]
+        for partition, institution, source, number, n in rows.group_by(keys).len().iter_rows():
+            counted[partition, institution, source, day_of(number * 86_400_000_000)] += n
+    for r in rejects:
+        counted[r.partition, r.institution, r.source, r.day] += 1
+    found: dict[int, list[Consumed]] = {}
+    for (partition, institution, source, on), n in sorted(counted.items()):
+        found.setdefault(partition, []).append(Consumed(institution, source, on, n))
+    return found
+
+
+def _filled(rows: pl.DataFrame) -> pl.DataFrame:
+    """Without the columns that say nothing: shards know them."""
+    return rows.select([c for c in rows if c.name not in CANONICAL or c.null_count() < rows.height])
+
+
+def _dead(messages: list[Message], rejects: list[RejectRow], now: int) -> list[DeadMessage]:
+    """One dead letter a message that was not read whole."""
+    if not rejects:
+        return []
+    by_place: dict[tuple[str, int, int], list[RejectRow]] = {}
+    for reject in rejects:
+        by_place.setdefault((reject.topic, reject.partition, reject.offset), []).append(reject)
+    return [
+        DeadMessage(f"{m.topic}.dlq", m.key, m.value, (*m.headers, *_why(m, found, now)))
+        for m in messages
+        if (found := by_place.get((m.topic, m.partition, m.offset)))
+    ]
+
+
+def _why(m: Message, found: list[RejectRow], now: int) -> list[tuple[str, bytes]]:
+    """Headers in the words of Kafka Connect, and our own."""
+    told = {
+        f"{_CONNECT}topic": m.topic, f"{_CONNECT}partition": m.partition, f"{_CONNECT}offset": m.offset,
+        f"{_CONNECT}stage": "VALUE_CONVERTER", f"{_CONNECT}exception.class.name": "aml.Rejected",
+        f"{_CONNECT}exception.message": found[0].detail[:500],
+        "aml.error.code": ",".join(reject.code for reject in found[:100]),
+        "aml.error.index": ",".join(str(reject.index) for reject in found[:100]),
+        "aml.error.attempts": 1, "aml.first_seen": now,
+    }  # fmt: skip
+    return [(name, str(value).encode()) for name, value in told.items()]

@@ -1,0 +1,92 @@
+"""The letters between shards: visits, facts of payments, hits on subjects elsewhere, records wanted as evidence.
+
+A letter carries a table of holders and one of transactions, by which all else in it is said: a number in a letter is a
+place in those tables. Everything is told whole, in place of what the same shard told before: a letter that comes again
+changes nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from aml.engine.layout import TRAIL
+from aml.stream.wire import RECORDS, pack, unpack
+
+Array = npt.NDArray[Any]
+RECORD, MARKER, ROUND = 0, 1, 2  # kinds of letter
+
+HOLDER: Final = np.dtype([("hi", "u8"), ("lo", "u8"), ("ours", "?")])
+TRANSACTION: Final = np.dtype(
+    [
+        ("ref_hi", "u8"), ("ref_lo", "u8"), ("hi", "u8"), ("lo", "u8"), ("t", "i8"),
+        ("debit_value", "i8"), ("credit_value", "i8"),
+        ("debit_holder", "i4"), ("credit_holder", "i4"), ("conductor_holder", "i4"), ("conductor", "i4"),
+        ("debit_tag", "u4"), ("credit_tag", "u4"), ("debit_q", "i4"), ("credit_q", "i4"), ("day", "i4"),
+        ("unit_day", "i4"),
+        ("branch_hi", "u8"), ("branch_lo", "u8"), ("terminal_hi", "u8"), ("terminal_lo", "u8"),
+        ("batch_hi", "u8"), ("batch_lo", "u8"), ("has", "u1"),  # bits: branch, terminal, batch
+        ("debit_turnover", "i8"), ("debit_opened", "i4"), ("debit_segment_known", "i1"), ("debit_cash", "?"),
+        ("credit_turnover", "i8"), ("credit_opened", "i4"), ("credit_segment_known", "i1"), ("credit_cash", "?"),
+        ("instrument", "u1"), ("home", "i2"),
+        ("debit_segment", "i1"), ("debit_known", "i4"), ("behind", "u1"),  # as the sender knows them
+    ]
+)  # fmt: skip
+VISIT: Final = np.dtype([("tx", "i4"), ("enters", "?")])
+FACT: Final = np.dtype(
+    [("tx", "i4"), ("segment", "i1"), ("known", "i4"), ("behind", "u1"), ("n_trails", "i4"), ("n_payers", "i4")]
+)
+SEGMENT: Final = np.dtype([("tx", "i4"), ("segment", "i1")])
+FINDING: Final = np.dtype([("rule", "i4"), ("subject", "i4"), ("week", "i4"), ("hits", "i4")])
+HIT: Final = np.dtype(
+    [("detector", "i4"), ("owner", "i4"), ("tx", "i4"), ("segment", "i4"), ("opens", "?"), ("steps", "i4"),
+     ("evidence", "i4")]
+)  # fmt: skip
+_TABLES: Final[dict[str, np.dtype[Any]]] = {
+    "holders": HOLDER, "transactions": TRANSACTION, "visits": VISIT, "facts": FACT, "trails": TRAIL,
+    "payers": np.dtype("i4"), "segments": SEGMENT, "findings": FINDING, "hits": HIT, "measured": np.dtype("f8"),
+    "evidence": np.dtype("i4"), "wanted": np.dtype([("hi", "u8"), ("lo", "u8")]),
+}  # fmt: skip
+
+
+class Head(msgspec.Struct, array_like=True, frozen=True):
+    """Of a letter: who sent it under which epoch, to whom; round: of MARKER the new epoch, of ROUND its number."""
+
+    sender: int
+    epoch: int
+    to: int
+    kind: int
+    at: int  # the sender's clock, UTC µs: for latency alone
+    institution: str = ""
+    round: int = 0
+    mark: int = 0
+    tables: dict[str, bytes] = {}
+    holder_texts: list[tuple[str, str, str, str]] = []
+    ids: list[str] = []
+
+
+class Letter(msgspec.Struct, frozen=True):
+    """A letter: its head and its tables by name, empty where it has nothing of the kind."""
+
+    head: Head
+    tables: dict[str, Array]
+
+    def of(self, name: str) -> Array:
+        """A table of the letter."""
+        held = self.tables.get(name)
+        return np.zeros(0, _TABLES[name]) if held is None else held
+
+
+def pack_letter(head: Head, tables: dict[str, Array]) -> bytes:
+    """The bytes of a letter."""
+    told = {name: np.ascontiguousarray(table).tobytes() for name, table in tables.items() if table.size}
+    return pack(RECORDS, msgspec.structs.replace(head, tables=told), [])
+
+
+def unpack_letter(value: bytes) -> Letter:
+    """The letter that a message of `aml.records.v1` holds. Raises AmlError for what is none."""
+    head, _ = unpack(RECORDS, value, Head)
+    return Letter(head, {name: np.frombuffer(raw, _TABLES[name]) for name, raw in head.tables.items()})

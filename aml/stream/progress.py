@@ -1,0 +1,77 @@
+"""How far a stream has come: progress per source partition and institution, from what blocks say, and the watermarks.
+
+The watermark of an institution is the least progress of its source partitions and never falls. A partition that was
+read to its end does not hold it back while the others come no more than one hour of event time further: an idle
+partition is not a slow one. All of it is a function of the blocks alone, so every shard comes to the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import numpy as np
+
+from aml.engine.identity import NO_TIME
+from aml.pipeline.watermark import RANK, Progress, advance
+
+HOUR: Final = 3_600_000_000
+NEVER: Final = -(1 << 62)
+
+
+class SourceProgress(Progress):
+    """Progress with one source per source partition, told by blocks instead of record by record."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
+        self._ended = np.empty((0, 0), np.int64)  # how far the others were when the partition was last at its end
+
+    def reach(self, source: int, tenants: np.ndarray, t: np.ndarray, keys: np.ndarray, ended: bool) -> None:
+        """Take a range of a source partition: the highest readable times by tenant number, each with its key."""
+        self._widen(source + 1, int(tenants.max(initial=-1)) + 1)
+        # The marks are this class's own: the kernel only keeps the highest.
+        spare, before = self.marks.copy(), np.empty(t.size, np.int64)
+        advance(self._heaps, self._keys, self._counts, spare, source, tenants.astype(np.int32), t, keys, before)
+        reached = self._reached()
+        furthest = reached.max(axis=0, initial=NO_TIME)
+        self._ended[source] = furthest if ended else np.full(furthest.size, NEVER)
+        self._mark(reached, furthest)
+
+    def expect(self, sources: int) -> None:
+        """How many source partitions there are: those that said nothing yet hold the watermarks back."""
+        self._widen(sources, 0)
+
+    def _reached(self) -> np.ndarray:
+        full = self._counts == RANK
+        least = self._heaps[:, :, 0] if self._heaps.size else np.zeros(self._counts.shape, np.int64)
+        return np.where(full, least, NO_TIME)
+
+    def _mark(self, reached: np.ndarray, furthest: np.ndarray) -> None:
+        excused = (self._ended > NEVER) & (furthest <= np.maximum(self._ended, NEVER) + HOUR)
+        holding = np.where(excused & (reached < furthest), furthest, reached)
+        self.marks = np.maximum(self.marks, holding.min(axis=0, initial=np.iinfo(np.int64).max))
+
+    def _widen(self, sources: int, tenants: int) -> None:
+        self._make_room(tenants)
+        more = sources - self._counts.shape[0]
+        wide = self._counts.shape[1]
+        if more > 0:
+            self._heaps = np.concatenate([self._heaps, np.zeros((more, wide, RANK), np.int64)])
+            self._keys = np.concatenate([self._keys, np.zeros((more, wide, RANK), np.uint64)])
+            self._counts = np.concatenate([self._counts, np.zeros((more, wide), np.int32)])
+        ended = np.full(self._counts.shape, NEVER)
+        ended[: self._ended.shape[0], : self._ended.shape[1]] = self._ended
+        self._ended = ended
+
+    def state(self) -> dict[str, np.ndarray]:
+        """As `Progress.state`, and where partitions were at their ends."""
+        return {**super().state(), "ended": self._ended.copy()}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, np.ndarray]) -> SourceProgress:
+        """The progress whose `state` this is."""
+        self = cls()
+        self._heaps, self._keys = state["heaps"].copy(), state["keys"].copy()
+        self._counts, self.marks = state["counts"].copy(), state["marks"].copy()
+        self._ended = state["ended"].copy()
+        return self

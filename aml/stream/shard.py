@@ -1,0 +1,259 @@
+"""One shard of a stream: blocks and letters in, in their order; letters, findings and counts out, to be committed.
+
+A step changes the shard's memory at once and gives back all that must be written. The host first has its letters
+acknowledged, then commits the step by compare-and-set; if somebody else moved the shard meanwhile, it is dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from aml.domain.errors import AmlError
+from aml.domain.finding import FindingChange
+from aml.engine.identity import NO_TIME
+from aml.engine.keys import hash_columns
+from aml.pipeline.evidence import evidence_records
+from aml.pipeline.inforce import Judgement
+from aml.pipeline.resolved import SHARD
+from aml.pipeline.scored import ScoreBook
+from aml.pipeline.strange import LegFacts, ModelFindings, first_seen
+from aml.store.findings import EvidenceRecord
+from aml.store.stream import Move, ShardRow
+from aml.stream.core import Core, Turn
+from aml.stream.mail import MARKER, RECORD, Head, Letter, pack_letter
+from aml.stream.post import Outgoing, write_letter
+from aml.stream.progress import SourceProgress
+from aml.stream.records import ShardRecords
+from aml.stream.tally import Tally
+from aml.stream.wire import Block
+
+I64 = npt.NDArray[np.int64]
+NOWHERE: Final = -1
+
+
+@dataclass(frozen=True, slots=True)
+class ShardTerms:
+    """What a shard is made for: its number of all, what it judges by, the lateness in µs, its folder."""
+
+    shard: int
+    shards: int
+    judgement: Judgement
+    lateness: int
+    folder: Path
+
+
+@dataclass(slots=True)
+class Step:
+    """What a step did. letters: bytes by receiver; read: the latest source timestamp it handled (UTC µs), 0 none."""
+
+    move: Move
+    letters: list[tuple[int, bytes]] = field(default_factory=list)
+    changes: list[FindingChange] = field(default_factory=list)
+    evidence: list[EvidenceRecord] = field(default_factory=list)
+    tally: Tally = field(default_factory=Tally)
+    received_at: int = 0
+
+
+class Shard:
+    """A shard that some worker owns under an epoch."""
+
+    def __init__(self, terms: ShardTerms) -> None:
+        judgement = terms.judgement
+        self.terms = terms
+        self.core = Core(
+            judgement.compiled, judgement.scoring, terms.shard, terms.shards, lateness=terms.lateness,
+            folder=terms.folder,
+        )  # fmt: skip
+        self.core.acceptor.progress = SourceProgress()
+        self.records = ShardRecords(terms.folder)
+        self.book = None if judgement.models is None else ScoreBook(judgement.models)
+        self.strange = None if judgement.models is None else ModelFindings(judgement.models, judgement.scoring)
+        if self.book is not None:
+            self.book.instruments = self.core.instruments
+        self.epoch = 0
+        self.at = (0, 0)  # next offsets of the legs and the records
+        self.covered: dict[tuple[str, int], int] = {}  # next offset by source partition
+        self.epochs: dict[int, int] = {}  # highest epoch seen by sender
+        self.told: set[int] = set()  # transactions whose record is evidence already, by number
+        self.all_told_to = (0, 0)  # until these offsets everything that is evaluated is told
+
+    def own(self, row: ShardRow, ends: tuple[int, int]) -> None:
+        """Own the shard under the epoch of its row. ends: of both inputs, read after the markers were acknowledged."""
+        if self.at != (row.legs, row.records):
+            raise AmlError(
+                f"shard {self.terms.shard} stands at {self.at}, the database at {(row.legs, row.records)}: replay first"
+            )
+        self.epoch, self.all_told_to = row.epoch, ends
+
+    def markers(self, epoch: int, now: int) -> list[tuple[int, bytes]]:
+        """What every shard is told at a takeover, before anything else under the new epoch."""
+        me, of = self.terms.shard, self.terms.shards
+        return [(to, pack_letter(Head(me, epoch, to, MARKER, now, mark=epoch), {})) for to in range(of)]
+
+    def step(
+        self, blocks: Sequence[tuple[int, Block]], letters: Sequence[tuple[int, Letter]], now: int, *,
+        silent: bool = False,
+    ) -> Step:  # fmt: skip
+        """Take what came, each with its offset, and evaluate once. silent: a replay of what was committed.
+
+        Raises AmlError where the inputs have a hole: then the shard must not go on.
+        """
+        start = self.at
+        tally = Tally()
+        rows = self._rows(blocks, tally)
+        heard = self._letters(letters)
+        all_told = start[0] < self.all_told_to[0] or start[1] < self.all_told_to[1]
+        turn = self.core.turn(rows, heard, all_told=all_told)
+        self._keep(rows, turn, tally, blocks)
+        self._score(turn)
+        changes = self.core.changes(turn.keys) + (self.strange.changes(self.core) if self.strange is not None else [])
+        own, wanted = self._evidence([row for change in changes for row in change.rows])
+        asked = turn.asked[turn.asked >= 0]
+        for to, numbers in wanted.items():
+            turn.out.setdefault(to, Outgoing()).wanted = numbers
+        step = Step(
+            Move(
+                self.terms.shard, self.epoch, start[0], self.at[0], start[1], self.at[1], self._state(now),
+            ),
+            changes=[change.change for change in changes], tally=tally, received_at=_received(blocks),
+        )  # fmt: skip
+        if not silent:
+            step.letters = [(to, self._letter(to, out, now)) for to, out in sorted(turn.out.items()) if out]
+            step.evidence = self._records_of(np.union1d(own, asked))
+        return step
+
+    # ------------------------------------------------------------------ what came
+
+    def _rows(self, blocks: Sequence[tuple[int, Block]], tally: Tally) -> pl.DataFrame | None:
+        """The rows of blocks that no earlier block had; progress and coverage move on."""
+        parts = []
+        for offset, block in blocks:
+            self.at = (_next(self.at[0], offset, "aml.legs", self.terms.shard), self.at[1])
+            tally.take_head(block.head, self.covered)
+            rows = block.rows
+            for part in block.head.ranges:
+                key = (part.topic, part.partition)
+                covered = self.covered.get(key, part.first)
+                if part.first > covered:
+                    raise AmlError(
+                        f"shard {self.terms.shard}: {part.topic}[{part.partition}] goes on at {part.first}, covered is "
+                        f"{covered}: messages between were never handed over; set the intake's group back to {covered}"
+                    )
+                if rows.height and part.first < covered:
+                    again = (pl.col("_partition") == part.partition) & (pl.col("_offset") < covered)
+                    rows = rows.filter(~again)
+                if part.next > covered or part.first == part.next:
+                    self._progress(part)
+                self.covered[key] = max(covered, part.next)
+            if rows.height:
+                parts.append(rows)
+        return pl.concat(parts, how="diagonal") if parts else None
+
+    def _progress(self, part: Any) -> None:
+        progress = self.core.acceptor.progress
+        assert isinstance(progress, SourceProgress)
+        progress.expect(part.partitions)
+        names = sorted(part.highest)
+        numbers = self._tenants(names)
+        pairs = [(number, t, key) for name, number in zip(names, numbers, strict=True) for t, key in part.highest[name]]
+        tenants, t, keys = zip(*pairs, strict=True) if pairs else ((), (), ())
+        progress.reach(
+            part.partition, np.array(tenants, np.int32), np.array(t, np.int64), np.array(keys, np.uint64), part.ended
+        )
+
+    def _tenants(self, names: list[str]) -> list[int]:
+        if not names:
+            return []
+        keys = hash_columns(pl.DataFrame({"institution": names}, schema={"institution": pl.String}), ["institution"])
+        return [int(number) for number in self.core.acceptor.texts["tenant"].ids(*keys)]
+
+    def _letters(self, letters: Sequence[tuple[int, Letter]]) -> list[Letter]:
+        """The letters of owners that nobody has replaced."""
+        heard = []
+        for offset, letter in letters:
+            self.at = (self.at[0], _next(self.at[1], offset, "aml.records", self.terms.shard))
+            head = letter.head
+            known = self.epochs.get(head.sender, 0)
+            self.epochs[head.sender] = max(known, head.epoch)
+            if head.epoch >= known and head.kind == RECORD:
+                heard.append(letter)
+        return heard
+
+    # ------------------------------------------------------------------ what becomes of it
+
+    def _keep(self, rows: pl.DataFrame | None, turn: Turn, tally: Tally, blocks: Sequence[tuple[int, Block]]) -> None:
+        """Count what was judged, and keep accepted records whole."""
+        if rows is None or turn.arrivals is None:
+            return
+        topic = next(part.topic for _, block in blocks for part in block.head.ranges)
+        home = pl.Series((rows.get_column(SHARD) == self.terms.shard).to_numpy())
+        late = rows.select(pl.col("executed_at") < pl.col("institution").replace_strict(
+            self.watermarks(), default=NO_TIME, return_dtype=pl.Int64)).to_series().fill_null(False)  # fmt: skip
+        outcome = turn.arrivals.outcome
+        tally.take_rows(topic, _counted(rows).filter(home), outcome[home.to_numpy()], late.filter(home))
+        tally.refuse(topic, turn.arrivals.rejected, self.terms.shard)
+        self.records.append(turn.arrivals, topic)
+
+    def _score(self, turn: Turn) -> None:
+        """Let the models read the legs that ran."""
+        if self.book is None or self.strange is None:
+            return
+        engine, legs = self.core.engine, turn.applied.rows
+        self.book.drop(turn.left.astype(np.int32))
+        surprise = self.book.take(legs, self.core.instruments.all)
+        facts = LegFacts(engine.transactions.count, {}, legs, engine.transactions, first_seen(engine))
+        self.strange.take(turn.left.astype(np.int32), legs, surprise, facts, self.core.instruments)
+
+    def _evidence(self, named: Iterable[int]) -> tuple[I64, dict[int, I64]]:
+        """Transactions that findings name for the first time: those at home here, and the others by their homes."""
+        fresh = np.array(sorted(set(named) - self.told), np.int64)
+        self.told |= set(fresh.tolist())
+        home = self.core.movements.rows["home"][self.core.engine.transactions.places(fresh)]
+        others = {int(to): fresh[home == to] for to in np.unique(home[home != self.terms.shard]).tolist()}
+        return fresh[home == self.terms.shard], others
+
+    def _records_of(self, numbers: I64) -> list[EvidenceRecord]:
+        rows = self.core.movements.rows["row"][self.core.engine.transactions.places(numbers)]
+        return evidence_records(self.records.take(np.unique(rows[rows >= 0]))) if rows.size else []
+
+    def _letter(self, to: int, out: Outgoing, now: int) -> bytes:
+        return write_letter(self.core, Head(self.terms.shard, self.epoch, to, RECORD, now), out)
+
+    def _state(self, now: int) -> dict[str, Any]:
+        covered = {f"{topic}:{partition}": offset for (topic, partition), offset in sorted(self.covered.items())}
+        return {"watermarks": self.watermarks(), "covered": covered, "at": now}
+
+    def watermarks(self) -> dict[str, int]:
+        """Watermark in UTC µs of each institution that has one."""
+        names = self.core.acceptor.holders.texts.frame.get_column("institution").unique().sort()
+        numbers = self.core.acceptor.tenant_numbers(names).tolist()
+        marks = self.core.acceptor.watermarks
+        return {name: marks[number] for name, number in zip(names.to_list(), numbers, strict=True) if number in marks}
+
+
+def _counted(rows: pl.DataFrame) -> pl.DataFrame:
+    """The columns that are counted by; those that were null throughout did not travel."""
+    wanted = {"executed_at": pl.Int64, "amount": pl.Int64, "currency": pl.String, "source_sequence": pl.Int64,
+              "source": pl.String}  # fmt: skip
+    missing = [pl.lit(None, kind).alias(name) for name, kind in wanted.items() if name not in rows.columns]
+    return rows.with_columns(missing).with_columns(pl.col("source").fill_null(""))
+
+
+def _next(at: int, offset: int, topic: str, shard: int) -> int:
+    if offset != at:
+        raise AmlError(
+            f"shard {shard}: {topic} goes on at offset {offset}, {at} was expected: the topic lost messages, or "
+            "another wrote to it; restore the topic, or begin anew with a new database"
+        )
+    return offset + 1
+
+
+def _received(blocks: Sequence[tuple[int, Block]]) -> int:
+    return max((part.reached_at for _, block in blocks for part in block.head.ranges), default=0)
