@@ -108,7 +108,7 @@ def test_reconcile_in_words(url, broker):
 def test_reconcile_ends_with_code_1_and_says_what_is_wrong(url, broker):
     broker.values = (*broker.values, GOOD)
     failed = aml("reconcile", "--db", url, code=1)
-    assert "1 elements are under way" in failed.stdout
+    assert "elements under way: 1" in failed.stdout
     assert "everything reconciles" not in failed.stdout
     assert failed.stderr.splitlines()[-1] == "error: does not reconcile: 1 fault, see above"
     failed = aml("reconcile", "--db", url, "--json", code=1)
