@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -20,10 +20,11 @@ from aml.engine.columns import ABSENT, Flag
 from aml.engine.identity import NO_TIME, Incoming, Outcome, Registry
 from aml.engine.intern import I32, NONE, Interner
 from aml.engine.keys import Fields, Keys, content_hash, family_key, hash_columns, order_key
-from aml.pipeline.holders import TENANT, HolderBook, Mask, conductor_of, part
+from aml.pipeline.holders import TENANT, HolderBook, Mask, conductor_of, linked_to, part
 from aml.pipeline.legs import Legs, legs_of
 from aml.pipeline.older import Older, identity
 from aml.pipeline.parties import Parties, PartyRows
+from aml.pipeline.resolved import OURS_CONDUCTOR, OURS_CREDIT, OURS_DEBIT, Carried
 from aml.pipeline.watermark import LATENESS, Progress
 
 I64 = npt.NDArray[np.int64]
@@ -89,6 +90,28 @@ class Arrivals:
     marks: npt.NDArray[np.uint32]  # and their marks (identity.SUPERSEDED, VOIDED, REVERSED)
     rejected: pl.DataFrame  # the records refused, whole, with `code`
     counts: Counts
+    outcome: npt.NDArray[np.uint8]  # `Outcome` of every record that came
+
+
+class _Coming(NamedTuple):
+    """Records to judge, their order keys, times, tenants, watermarks on arrival and legs."""
+
+    fields: Fields
+    key: Keys
+    t: I64
+    tenant: I32
+    before: I64
+    legs: Legs
+
+
+class _Who(NamedTuple):
+    """Per record, for the debit and the credit side: the customer linked by the party table, whether the holder (and
+    third, the conductor) may be a subject, the party row; and the conductors' keys, None where nobody conducts."""
+
+    linked: tuple[pl.Series | None, ...]
+    ours: tuple[Mask, ...]
+    party: tuple[I32, ...]
+    conductor: Keys | None
 
 
 class Acceptor:
@@ -140,6 +163,56 @@ class Acceptor:
         key = order_key(frame, fields)
         before = self.progress.advance(tenant, t, key[1], source)
         legs = legs_of(fields, tenant_key, self.calendar, self.parties, t)
+        arrivals = self._judge(_Coming(fields, key, t, tenant, before, legs), self._who(fields, legs, tenant_key))
+        is_new = arrivals.outcome == Outcome.NEW
+        arrivals.counts.mixed_accounts = sum(
+            self.holders.mixed_accounts(end, is_new) for end in (legs.debit, legs.credit)
+        )
+        return arrivals
+
+    def accept_resolved(self, frame: pl.DataFrame, home: Mask) -> Arrivals:
+        """Judge records that bear the columns of `resolved.resolve`, by the watermarks that stand now.
+
+        home: those whose first visit this is; of the others only the act (revision, void, reversal) is judged here.
+        """
+        fields, carried = Fields(frame), Carried(frame)
+        t = _ints(frame, "executed_at", NO_TIME)
+        tenant = self.texts["tenant"].ids(*fields.key([(TENANT, "institution")]))
+        marks = np.append(self.progress.marks, NO_TIME)  # one more for tenants of whom nothing is known yet
+        before = marks[np.minimum(tenant, marks.size - 1)]
+        coming = _Coming(fields, order_key(frame, fields), t, tenant, before, carried.legs(home))
+        return self._judge(coming, self._who_carried(carried))
+
+    def _who(self, fields: Fields, legs: Legs, tenant_key: Keys) -> _Who:
+        """Who stands at the ends, by the party table here."""
+        parties = self.parties
+        ends = (legs.debit, legs.credit)
+        everybody = np.ones(fields.rows, np.bool_)
+        conductor, ours = None, everybody
+        if ((legs.flags & Flag.CONDUCTED) != 0).any():
+            conductor = conductor_of(fields, tenant_key)
+            ours = self._conductors_ours(conductor, legs.day)
+        return _Who(
+            tuple(linked_to(end, parties) for end in ends),
+            (*(end.place >= 0 if parties is not None else everybody for end in ends), ours),
+            (self._party(legs.debit.place, legs.has_debit), self._party(legs.credit.place, legs.has_credit)),
+            conductor,
+        )
+
+    def _who_carried(self, carried: Carried) -> _Who:
+        """The same, by what travelled with the records."""
+        nobody = np.full(carried.frame.height, NONE, np.int32)
+        facts = [carried.facts(side) for side in ("debit", "credit")]
+        return _Who(
+            (carried.customer("debit"), carried.customer("credit")),
+            tuple((carried.ours & bit) != 0 for bit in (OURS_DEBIT, OURS_CREDIT, OURS_CONDUCTOR)),
+            tuple(nobody if known is None else self.party_rows.take_facts(known) for known in facts),
+            carried.conductor(),
+        )
+
+    def _judge(self, coming: _Coming, who: _Who) -> Arrivals:
+        fields, key, t, tenant, before, legs = coming
+        frame = fields.frame
         incoming = self._incoming(fields, key, t, before, tenant, legs)
         tallies = self.registry.tallies
         judged = self.registry.judge(incoming, self.rows)
@@ -149,7 +222,7 @@ class Acceptor:
         transaction = np.where(moves, self.transactions + np.cumsum(moves) - 1, NONE).astype(np.int32)
         records = self.registry.records
         records["tx"][judged.first :] = transaction
-        columns = self._columns(fields, incoming, legs, is_new & ((legs.flags & Flag.MOVES) != 0))
+        columns = self._columns(fields, incoming, legs, who, is_new & ((legs.flags & Flag.MOVES) != 0))
         columns["row"] = self.rows + np.flatnonzero(moves)
         counts = self._count(judged.outcome, incoming, flags, t[is_new] < before[is_new], tallies)
         mine = np.flatnonzero(moves & judged.stands)
@@ -168,10 +241,10 @@ class Acceptor:
             marks=records["mark"][marked],
             rejected=_rejected(frame, judged.outcome),
             counts=counts,
+            outcome=judged.outcome,
         )
         self.rows += judged.new
         self.transactions += int(np.count_nonzero(moves))
-        counts.mixed_accounts = sum(self.holders.mixed_accounts(end, is_new) for end in (legs.debit, legs.credit))
         return arrivals
 
     def _incoming(self, fields: Fields, key: Keys, t: I64, before: I64, tenant: I32, legs: Legs) -> Incoming:
@@ -190,17 +263,17 @@ class Acceptor:
         amount = _ints(frame, "amount", NONE)
         return Incoming(key, content, family, target, t, before, amount, currency, tenant, revision, legs.flags, known)
 
-    def _columns(self, fields: Fields, x: Incoming, legs: Legs, take: Mask) -> dict[str, npt.NDArray[np.generic]]:
+    def _columns(
+        self, fields: Fields, x: Incoming, legs: Legs, who: _Who, take: Mask
+    ) -> dict[str, npt.NDArray[np.generic]]:
         """The columns of the rows of the mask, but `row`; holders and texts are numbered in order of appearance."""
         frame = fields.frame
-        debit = self.holders.enter(legs.debit, take & legs.has_debit, frame, self.parties)
-        credit = self.holders.enter(legs.credit, take & legs.has_credit, frame, self.parties)
+        debit = self.holders.enter(legs.debit, take & legs.has_debit, frame, who.linked[0], who.ours[0])
+        credit = self.holders.enter(legs.credit, take & legs.has_credit, frame, who.linked[1], who.ours[1])
         conducted = take & ((legs.flags & Flag.CONDUCTED) != 0)
         conductor = np.full(take.size, NONE, np.int32)
-        if conducted.any():
-            key = conductor_of(fields, fields.key([(TENANT, "institution")]))
-            ours = self._conductors_ours(key, legs.day)
-            conductor = self.holders.enter_conductors(key, conducted, frame, ours)
+        if who.conductor is not None and conducted.any():
+            conductor = self.holders.enter_conductors(who.conductor, conducted, frame, who.ours[2])
         columns: dict[str, npt.NDArray[np.generic]] = {
             "key_hi": x.key[0], "key_lo": x.key[1], "t": x.t,
             "debit_holder": debit, "credit_holder": credit,
@@ -211,8 +284,7 @@ class Acceptor:
             "terminal": self._numbers(fields, "terminal", "terminal", take),
             "conductor": conductor,
             "batch": self._numbers(fields, "batch", "batch_id", take),
-            "debit_party": self._party(legs.debit.place, legs.has_debit),
-            "credit_party": self._party(legs.credit.place, legs.has_credit),
+            "debit_party": who.party[0], "credit_party": who.party[1],
             "instrument": _codes(frame, "instrument"), "channel": _codes(frame, "channel"),
         }  # fmt: skip
         return columns if take.all() else {name: column[take] for name, column in columns.items()}

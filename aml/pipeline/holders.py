@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -97,20 +97,22 @@ class HolderBook:
     def __len__(self) -> int:
         return len(self.names)
 
-    def enter(self, end: End, where: Mask, frame: pl.DataFrame, parties: Parties | None) -> I32:
-        """The holders' numbers at this end in the rows of the mask, -1 elsewhere."""
-        ids, fresh = self.names.ids_and_new(*end.holder, where)
-        if fresh.size:
-            self.texts.append(_texts(end, frame, fresh, parties))
-        self._mark_ours(ids, end.place >= 0 if parties is not None else where)
-        return ids
+    def enter(self, end: End, where: Mask, frame: pl.DataFrame, linked: pl.Series | None, ours: Mask) -> I32:
+        """The holders' numbers at this end in the rows of the mask, -1 elsewhere.
+
+        linked: per record the customer to whom the party table links the account; ours: who may be a subject.
+        """
+        return self.take(end.holder, where, lambda fresh: _texts(end, frame, fresh, linked), ours)
 
     def enter_conductors(self, keys: Keys, where: Mask, frame: pl.DataFrame, ours: Mask) -> I32:
         """The conductors' holder numbers in the rows of the mask, -1 elsewhere."""
+        return self.take(keys, where, lambda fresh: _conductors(frame, fresh), ours)
+
+    def take(self, keys: Keys, where: Mask, texts: Callable[[I32], pl.DataFrame], ours: Mask) -> I32:
+        """The numbers of holders by key in the rows of the mask, -1 elsewhere; `texts` of the rows met first."""
         ids, fresh = self.names.ids_and_new(*keys, where)
         if fresh.size:
-            tenant, who = (frame.get_column(c)[fresh] for c in ("institution", "conductor"))
-            self.texts.append(_rows(tenant, tenant, pl.repeat("customer", fresh.size, eager=True), who))
+            self.texts.append(texts(fresh))
         self._mark_ours(ids, ours)
         return ids
 
@@ -154,15 +156,26 @@ def part(state: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
     return {k[len(prefix) + 1 :]: v for k, v in state.items() if k.startswith(prefix + ".")}
 
 
-def _texts(end: End, frame: pl.DataFrame, rows: I32, parties: Parties | None) -> pl.DataFrame:
+def linked_to(end: End, parties: Parties | None) -> pl.Series | None:
+    """Per record the customer to whom the party table links this end's account, null where there is none."""
+    if parties is None or not parties.frame.height:
+        return None
+    customers = parties.frame.get_column("customer")[pl.Series(np.where(end.owner < 0, 0, end.owner))]
+    return pl.select(pl.when(pl.Series(end.owner >= 0)).then(customers)).to_series()
+
+
+def _texts(end: End, frame: pl.DataFrame, rows: I32, linked: pl.Series | None) -> pl.DataFrame:
     columns = ("institution", *(f"{end.name}_{what}" for what in ("institution", "customer", "account")))
     tenant, institution, customer, account = (frame.get_column(c)[rows] for c in columns)
-    if parties is not None:
-        owner = pl.Series(np.where(end.owner[rows] < 0, 0, end.owner[rows]))
-        linked = parties.frame.get_column("customer")[owner] if parties.frame.height else customer
-        customer = customer.zip_with(customer.is_not_null() | pl.Series(end.owner[rows] < 0), linked)
+    if linked is not None:
+        customer = customer.zip_with(customer.is_not_null(), linked[rows])
     kind = pl.select(pl.when(customer.is_not_null()).then(pl.lit("customer")).otherwise(pl.lit("account"))).to_series()
     return _rows(tenant, institution.fill_null(tenant), kind, customer.fill_null(account))
+
+
+def _conductors(frame: pl.DataFrame, rows: I32) -> pl.DataFrame:
+    tenant, who = (frame.get_column(c)[rows] for c in ("institution", "conductor"))
+    return _rows(tenant, tenant, pl.repeat("customer", rows.size, eager=True), who)
 
 
 def _rows(*columns: pl.Series) -> pl.DataFrame:

@@ -89,6 +89,25 @@ class PartyRows:
         self._extend("turnover", new.get_column("expected_monthly_turnover").fill_null(UNKNOWN_TURNOVER).to_numpy())
         return ids
 
+    def take_facts(self, facts: Mapping[str, npt.NDArray[np.generic]]) -> I32:
+        """The row numbers of parties of whom only the facts travelled; rows of which nothing is known get -1."""
+        columns = {name: facts[name].astype(np.int64) for name in ("turnover", "opened", "segment", "cash_intensive")}
+        nothing = (columns["turnover"] == UNKNOWN_TURNOVER) & (columns["opened"] == NONE)
+        nothing &= (columns["segment"] == UNKNOWN) & (columns["cash_intensive"] == 0)
+        key = Fields(pl.DataFrame(columns)).key(list(enumerate(columns)))
+        ids, fresh = self.names.ids_and_new(*key, ~nothing)
+        for name, column in columns.items():
+            self._extend(name, column[fresh])
+        return ids
+
+    def facts(self, rows: I32) -> dict[str, npt.NDArray[np.generic]]:
+        """What is known of the parties of these rows; of -1 nothing."""
+        none = {"turnover": UNKNOWN_TURNOVER, "opened": NONE, "segment": UNKNOWN, "cash_intensive": False}
+        return {
+            name: np.append(getattr(self, name), np.asarray(value, getattr(self, name).dtype))[rows]
+            for name, value in none.items()
+        }
+
     def _extend(self, name: str, more: npt.NDArray[np.generic]) -> None:
         held = getattr(self, name)
         setattr(self, name, np.concatenate([held, more.astype(held.dtype)]))
@@ -118,6 +137,7 @@ class Parties:
 
     def __init__(self, frame: pl.DataFrame, rows: PartyRows) -> None:
         self.frame = frame = _ordered(frame)
+        self.rows = rows
         fields = Fields(frame)
         row = rows.take(frame)
         since = frame.get_column("valid_from").to_physical().cast(pl.Int32).fill_null(ALWAYS).to_numpy()
