@@ -12,11 +12,13 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import Connection, delete, insert, select, text
+from sqlalchemy import Connection, delete, insert, select, text, tuple_
 
-from aml.store.statements import dialect_insert, in_chunks
+from aml.store.statements import CHUNK, put_all
 from aml.store.stream_tables import stream_sequences
 
+_Key = tuple[int, str, str, int]  # shard, institution, source, block
+_KEYS: Final = ("shard", "institution", "source", "block")
 Numbers = npt.NDArray[np.int64]
 _SHIFT: Final = 13
 BLOCK: Final = 1 << _SHIFT
@@ -38,34 +40,37 @@ class Sequence:
     gaps: tuple[tuple[int, int], ...]  # (first, last) missing
 
 
-def add_numbers(connection: Connection, shard: int, numbers: Mapping[tuple[str, str], Numbers]) -> None:
-    """Note numbers, any number of times each, by (institution, source), in the shard's own rows."""
-    rows = []
-    for (institution, source), found in sorted(numbers.items()):
+def add_numbers(connection: Connection, numbers: Mapping[tuple[int, str, str], Numbers]) -> None:
+    """Note numbers, any number of times each, by (shard, institution, source), in the shards' own rows."""
+    came: dict[_Key, npt.NDArray[Any]] = {}
+    for feed, found in numbers.items():
         distinct = np.unique(np.asarray(found, np.int64))
-        blocks = distinct >> _SHIFT
-        parts = np.split(distinct & (BLOCK - 1), np.flatnonzero(np.diff(blocks)) + 1)
-        held = _held(connection, shard, institution, source, np.unique(blocks).tolist())
-        for block, part in zip(np.unique(blocks).tolist(), parts, strict=True):
-            before = held.get(block)
-            if before == b"":
-                continue
-            after = _packed(part if before is None else np.union1d(part, _places(before)))
-            if after != before:
-                key = {"shard": shard, "institution": institution, "source": source, "block": block}
-                rows.append({**key, "blocks": 1, "seen": after})
-    if rows:
-        statement = dialect_insert(connection, stream_sequences)
-        keys = ["shard", "institution", "source", "block"]
-        connection.execute(
-            statement.on_conflict_do_update(index_elements=keys, set_={"seen": statement.excluded.seen}), rows
-        )
+        if distinct.size:
+            blocks = distinct >> _SHIFT
+            cuts = np.flatnonzero(np.diff(blocks)) + 1
+            parts = np.split(distinct & (BLOCK - 1), cuts)
+            came.update({(*feed, int(block)): part for block, part in zip(np.unique(blocks), parts, strict=True)})
+    rows = []
+    held = _held(connection, sorted(came))
+    for key in sorted(came):
+        before = held.get(key)
+        if before == b"":
+            continue
+        after = _packed(came[key] if before is None else np.union1d(came[key], _places(before)))
+        if after != before:
+            rows.append({**dict(zip(_KEYS, key, strict=True)), "blocks": 1, "seen": after})
+    put_all(connection, stream_sequences, rows, ("seen",))
 
 
-def _held(connection: Connection, shard: int, institution: str, source: str, blocks: list[int]) -> dict[int, bytes]:
+def _held(connection: Connection, keys: list[_Key]) -> dict[_Key, bytes]:
     c = stream_sequences.c
-    query = select(c.block, c.seen).where(c.shard == shard, c.institution == institution, c.source == source)
-    return {block: bytes(seen) for block, seen in in_chunks(connection, query, c.block, blocks)}
+    columns = [c[name] for name in _KEYS]
+    found: dict[_Key, bytes] = {}
+    for start in range(0, len(keys), CHUNK):
+        chosen = tuple_(*columns).in_(keys[start : start + CHUNK])
+        for *key, seen in connection.execute(select(*columns, c.seen).where(chosen)):
+            found[tuple(key)] = bytes(seen)
+    return found
 
 
 def _packed(places: npt.NDArray[Any]) -> bytes:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from itertools import chain
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, Table
+from sqlalchemy import ColumnElement, Connection, Dialect, Select, Table
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
 
@@ -38,29 +39,65 @@ def insert_all(connection: Connection, table: Table, rows: Sequence[dict[str, An
         _insert(connection, dialect_insert(connection, table), rows)
 
 
-def add_to(connection: Connection, table: Table, rows: Sequence[dict[str, Any]], added: Sequence[str]) -> None:
+def add_to(connection: Connection, table: Table, rows: Sequence[dict[str, Any]], added: tuple[str, ...]) -> None:
     """Insert the rows, of distinct keys; of those whose keys are there, add the columns `added` to what they hold."""
-    statement = dialect_insert(connection, table)
+    if rows:
+        _many(connection, *_adding(connection.dialect, table, added), rows)
+
+
+# Compiling a statement costs as much as running it for a hundred rows.
+@lru_cache(maxsize=64)
+def _adding(dialect: Dialect, table: Table, added: tuple[str, ...]) -> tuple[str, tuple[str, ...] | None]:
+    statement = _inserts(dialect.name)(table)
     sums = {name: table.c[name] + statement.excluded[name] for name in added}
-    keys = list(table.primary_key.columns)
-    _insert(connection, statement.on_conflict_do_update(index_elements=keys, set_=sums), rows)
+    statement = statement.on_conflict_do_update(index_elements=list(table.primary_key.columns), set_=sums)
+    return _compiled(dialect, statement, list(table.columns.keys()))
+
+
+def put_all(connection: Connection, table: Table, rows: Sequence[dict[str, Any]], changed: tuple[str, ...]) -> None:
+    """Insert the rows, of distinct keys and with all columns; of those whose keys are there, set the columns
+    `changed`."""
+    if rows:
+        _many(connection, *_putting(connection.dialect, table, changed), rows)
+
+
+@lru_cache(maxsize=64)
+def _putting(dialect: Dialect, table: Table, changed: tuple[str, ...]) -> tuple[str, tuple[str, ...] | None]:
+    statement = _inserts(dialect.name)(table)
+    new = {name: statement.excluded[name] for name in changed}
+    statement = statement.on_conflict_do_update(index_elements=list(table.primary_key.columns), set_=new)
+    return _compiled(dialect, statement, list(table.columns.keys()))
+
+
+def _compiled(dialect: Dialect, statement: Any, columns: list[str]) -> tuple[str, tuple[str, ...] | None]:
+    """A statement's text, and the names of its parameters in their order; None where the driver takes names."""
+    compiled = statement.compile(dialect=dialect, column_keys=columns)
+    order = compiled.positiontup
+    return str(compiled), None if order is None else tuple(order)
+
+
+def _many(connection: Connection, text: str, order: tuple[str, ...] | None, rows: Sequence[dict[str, Any]]) -> int:
+    values: Sequence[Any] = rows
+    if order is not None:
+        take = itemgetter(*order)
+        values = [take(row) for row in rows]
+    return connection.exec_driver_sql(text, values).rowcount
 
 
 def dialect_insert(connection: Connection, table: Table) -> Any:
     """The database's own INSERT, which knows ON CONFLICT."""
-    return (sqlite if connection.dialect.name == "sqlite" else postgresql).insert(table)
+    return _inserts(connection.dialect.name)(table)
+
+
+def _inserts(dialect: str) -> Any:
+    return (sqlite if dialect == "sqlite" else postgresql).insert
 
 
 def _insert(connection: Connection, statement: Any, rows: Sequence[dict[str, Any]]) -> int:
     """Hand rows, all of the same keys, to the driver as they are: SQLAlchemy's work per row would cost the most."""
     if not rows:
         return 0
-    compiled = statement.compile(dialect=connection.dialect, column_keys=list(rows[0]))
-    values: Sequence[Any] = rows
-    if compiled.positiontup is not None:
-        take = itemgetter(*compiled.positiontup)
-        values = [take(row) for row in rows]
-    return connection.exec_driver_sql(str(compiled), values).rowcount
+    return _many(connection, *_compiled(connection.dialect, statement, list(rows[0])), rows)
 
 
 def _copy(connection: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-from sqlalchemy import Connection, Row, func, insert, select, text, update
+from sqlalchemy import Connection, Row, bindparam, func, insert, select, text, update
 
 from aml.domain.errors import StoreError
 from aml.store.encoding import from_json, to_json
 from aml.store.sequences import Numbers, add_numbers, fold_sequences
 from aml.store.statements import add_to, dialect_insert, insert_new
+from aml.store.stream_rows import CountKey, Lease, Manifest, Move, ReusedId, ShardRow, SourceRow, TotalKey
 from aml.store.stream_tables import (
     leases,
     stream_counts,
@@ -22,110 +22,20 @@ from aml.store.stream_tables import (
     stream_totals,
 )
 
+__all__ = [
+    "CountKey",
+    "Lease",
+    "Manifest",
+    "Move",
+    "ReusedId",
+    "ShardRow",
+    "SourceRow",
+    "StreamStore",
+    "TotalKey",
+    "load_shards",
+]
+
 _SHARDS_LOCK: Final = 0x616D6C03
-
-
-@dataclass(frozen=True, slots=True)
-class ShardRow:
-    """Where one shard stands: `legs` and `records` are the next offsets to read, `state` what moved with them."""
-
-    shard: int
-    epoch: int
-    legs: int
-    records: int
-    archived_to: int | None
-    owner: str
-    taken_at: int
-    updated_at: int
-    state: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Move:
-    """One shard's step: it stands only if shard, epoch and both offsets are still as the owner read them.
-
-    archived_to: None leaves it as it is.
-    """
-
-    shard: int
-    epoch: int
-    legs_from: int
-    legs_to: int
-    records_from: int
-    records_to: int
-    state: Mapping[str, Any]
-    archived_to: int | None = None
-
-
-class CountKey(NamedTuple):
-    """What a count is of. day: UTC, of the broker's timestamp; outcome: see `stream_counts`."""
-
-    topic: str
-    partition: int
-    institution: str
-    source: str
-    day: str
-    outcome: str
-
-
-class TotalKey(NamedTuple):
-    """What a total is of. hour: 2026-03-02T14 (UTC) of executed_at, empty where it is not known."""
-
-    institution: str
-    source: str
-    hour: str
-    currency: str
-
-
-@dataclass(frozen=True, slots=True)
-class SourceRow:
-    """How far a partition of a source topic is covered; reached_at: its latest broker timestamp, UTC µs."""
-
-    topic: str
-    partition: int
-    first: int
-    next: int
-    partitions: int
-    reached_at: int
-    ended: bool
-    shard: int
-
-
-@dataclass(frozen=True, slots=True)
-class ReusedId:
-    """An id that came a second time, under another first account."""
-
-    institution: str
-    transaction_id: str
-    topic: str
-    partition: int
-    offset: int
-    element: int
-    received_at: int
-
-
-@dataclass(frozen=True, slots=True)
-class Manifest:
-    """What the bank says it sent: sums in minor units by currency, hours of executed_at; None: the whole source."""
-
-    institution: str
-    source: str
-    name: str
-    records: int
-    sums: Mapping[str, int]
-    first_id: str | None = None
-    last_id: str | None = None
-    first_hour: str | None = None
-    last_hour: str | None = None
-    sha256: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """Who holds a lease, until when (UTC µs)."""
-
-    owner: str
-    until: int
 
 
 class StreamStore:
@@ -188,55 +98,68 @@ class StreamStore:
         return self.take_over(shard, owner or "", epoch).epoch
 
     def advance(self, moves: Sequence[Move]) -> set[int]:
-        """Move shards, in their order; returns those that another owner moved or took meanwhile: drop them.
+        """Move shards, locking them in their order; returns those that another owner moved or took meanwhile: drop
+        them.
 
-        The rows of the others stay locked until the transaction ends.
+        The rows stay locked until the transaction ends.
         """
-        return {move.shard for move in sorted(moves, key=lambda move: move.shard) if not self._moved(move)}
-
-    def _moved(self, move: Move) -> bool:
         c = stream_shards.c
-        changed: dict[str, Any] = {
-            "legs_offset": move.legs_to,
-            "records_offset": move.records_to,
-            "updated_at": self._now,
-            "state": to_json(move.state),
-        }
-        if move.archived_to is not None:
-            changed["archived_to"] = move.archived_to
-        statement = update(stream_shards).where(
-            c.shard == move.shard,
-            c.epoch == move.epoch,
-            c.legs_offset == move.legs_from,
-            c.records_offset == move.records_from,
-        )
-        return self._connection.execute(statement.values(**changed)).rowcount == 1
+        wanted = {move.shard: move for move in moves}
+        query = select(c.shard, c.epoch, c.legs_offset, c.records_offset, c.archived_to).where(c.shard.in_(wanted))
+        rows = []
+        for shard, *found, archived_to in self._connection.execute(query.order_by(c.shard).with_for_update()):
+            move = wanted[shard]
+            if found == [move.epoch, move.legs_from, move.records_from]:
+                archived = archived_to if move.archived_to is None else move.archived_to
+                rows.append({**_moved(move), "archived_to": archived, "updated_at": self._now})
+        if rows:
+            self._connection.execute(_MOVE, rows)
+        return set(wanted) - {row["moved"] for row in rows}
 
     def count(self, shard: int, counted: Mapping[CountKey, int]) -> None:
         """Add to the shard's own counts."""
+        self.count_all({shard: counted})
+
+    def count_all(self, counted: Mapping[int, Mapping[CountKey, int]]) -> None:
+        """Add to the counts of several shards at once: so it costs a third."""
         rows = [
-            {"shard": shard, **_clean(key._asdict()), "value": counted[key]} for key in sorted(counted) if counted[key]
+            {"shard": shard, **_clean(key._asdict()), "value": value}
+            for shard in sorted(counted)
+            for key, value in sorted(counted[shard].items())
+            if value
         ]
         add_to(self._connection, stream_counts, _merged(rows, ("value",)), ("value",))
 
     def total(self, shard: int, totals: Mapping[TotalKey, tuple[int, int]]) -> None:
         """Add (records, sum of their amounts in minor units) to the shard's own totals of what was scored."""
+        self.total_all({shard: totals})
+
+    def total_all(self, totals: Mapping[int, Mapping[TotalKey, tuple[int, int]]]) -> None:
+        """Add to the totals of several shards at once."""
         rows = [
             {
                 "shard": shard,
                 **_clean(key._asdict()),
-                "records": totals[key][0],
-                "billions": totals[key][1] // 10**9,
-                "units": totals[key][1] % 10**9,
+                "records": records,
+                "billions": amount // 10**9,
+                "units": amount % 10**9,
             }
-            for key in sorted(totals)
+            for shard in sorted(totals)
+            for key, (records, amount) in sorted(totals[shard].items())
         ]
         added = ("records", "billions", "units")
         add_to(self._connection, stream_totals, _merged(rows, added), added)
 
     def sequences(self, shard: int, numbers: Mapping[tuple[str, str], Numbers]) -> None:
         """Note the source_sequence numbers that came, each any number of times, by (institution, source)."""
-        add_numbers(self._connection, shard, {(_text(i), _text(s)): found for (i, s), found in numbers.items()})
+        self.sequences_all({shard: numbers})
+
+    def sequences_all(self, numbers: Mapping[int, Mapping[tuple[str, str], Numbers]]) -> None:
+        """Note the numbers that came to several shards at once."""
+        add_numbers(
+            self._connection,
+            {(shard, _text(i), _text(s)): found for shard, mine in numbers.items() for (i, s), found in mine.items()},
+        )
 
     def fold_sequences(self) -> int:
         """Let the numbers of unbroken runs take no room, now and then; returns how many rows that saved."""
@@ -331,6 +254,19 @@ def load_shards(connection: Connection) -> list[ShardRow]:
 _MANIFEST: Final = (
     "institution", "source", "name", "records", "first_id", "last_id", "first_hour", "last_hour", "sha256",
 )  # fmt: skip
+
+
+# Only after its row was locked and compared.
+_MOVE: Final = (
+    update(stream_shards)
+    .where(stream_shards.c.shard == bindparam("moved"))
+    .values({name: bindparam(name) for name in ("legs_offset", "records_offset", "archived_to", "updated_at", "state")})
+)
+
+
+def _moved(move: Move) -> dict[str, Any]:
+    offsets = {"legs_offset": move.legs_to, "records_offset": move.records_to}
+    return {"moved": move.shard, **offsets, "state": to_json(move.state)}
 
 
 def _shard(row: Row[Any]) -> ShardRow:

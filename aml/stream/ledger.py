@@ -168,8 +168,8 @@ def _judge_pending(report: Report, broker: Broker | str) -> None:
     report.pending = broker.records + sum(p.pending or 0 for p in report.partitions)
     report.exact = broker.records_exact and all(held.exact for held in broker.waiting.values())
     if report.pending:
-        number = f"{report.pending:,} elements" if report.exact else f"{report.pending:,} elements or more"
-        report.faults.append(f"{number} are under way: ask again when the workers are through")
+        number = f"{report.pending:,}" if report.exact else f"{report.pending:,} or more"
+        report.faults.append(f"elements under way: {number}: ask again when the workers are through")
 
 
 def _judge_waiting(report: Report, day: dt.date) -> None:
@@ -193,8 +193,8 @@ def _judge_days(report: Report, known: Known, counts: Sequence[Counted], strict:
         if difference and (strict or (counted.topic, counted.partition) in settled):
             unaccounted.append(difference)
             where = f"{counted.topic}[{counted.partition}], {counted.institution}, {counted.source}, {counted.day}"
-            what = "were consumed and are not accounted for" if difference > 0 else "are accounted for twice"
-            report.faults.append(f"{where}: {abs(difference):,} elements {what}")
+            what = "consumed and not accounted for" if difference > 0 else "accounted for twice"
+            report.faults.append(f"{where}: elements {what}: {abs(difference):,}")
     for (day, institution, source), (summed, unaccounted) in sorted(by_day.items()):
         told = {"day": day, "institution": institution, "source": source, **tally_object(summed)}
         report.days.append({**told, "consumed": summed.consumed, "unaccounted": sum(map(abs, unaccounted))})

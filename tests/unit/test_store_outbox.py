@@ -36,7 +36,7 @@ def test_without_a_stream_nobody_is_told(database):
 
 def test_an_alert_is_told_as_it_was_raised(database, clock):
     begun(database)
-    put(database, finding("rule-b", points=30), finding("rule-a", points=80))
+    put(database, finding("rule-a", points=30), finding("rule-b", points=80))
     (message,) = told(database)
     with database.read() as connection:
         (alert,) = list_alerts(connection)
@@ -49,7 +49,7 @@ def test_an_alert_is_told_as_it_was_raised(database, clock):
         "status": "new",
         "score": alert.score,
         "band": alert.band.value,
-        "rules": ["rule-a", "rule-b"],
+        "rules": ["rule-b", "rule-a"],
         "raised_at": "2023-11-14T22:13:20Z",
         "crossed_at": "2024-01-01T09:06:40Z",
         "updated_at": "2023-11-14T22:13:20Z",
