@@ -82,7 +82,12 @@ class Cluster:
         raise AssertionError("the shards never come to rest")
 
     def turn(self, core: Core, rows: pl.DataFrame | None, letters: list[Letter]) -> Turn:
-        done = core.turn(rows, letters, all_told=self.chance.random() < 0.1)
+        if rows is not None and rows.height:
+            half = self.chance.randint(0, rows.height)
+            for part in (rows[:half], rows[half:]):
+                if part.height:
+                    core.admit(part)
+        done = core.turn(letters, all_told=self.chance.random() < 0.1)
         for to, out in sorted(done.out.items()):
             head = Head(core.me, 1, to, RECORD, 0)
             self.post.setdefault((core.me, to), deque()).append(write_letter(core, head, out))

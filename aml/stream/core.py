@@ -28,7 +28,7 @@ from aml.pipeline.resolved import SHARD, whole
 from aml.pipeline.scored import Instruments
 from aml.scoring.config import ScoringConfig
 from aml.stream.foreign import ForeignHits
-from aml.stream.incoming import Incoming, read_letters
+from aml.stream.incoming import last_of_each, read_letters
 from aml.stream.mail import Letter
 from aml.stream.movements import Movements, references
 from aml.stream.post import Outgoing, by_shard
@@ -40,15 +40,13 @@ _NOBODY: Final = np.zeros(0, np.int64)
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What one turn did. arrivals: of the block, None without one; first: number of the first transaction that the
-    turn brought; left: numbers whose legs left; out: what other shards must be told; asked: refs of records that
-    others want as evidence, as numbers here."""
+    """What one turn did. left: numbers of transactions whose legs left; keys: findings about subjects here that may
+    have changed; out: what other shards must be told; asked: transactions whose records others want as evidence, -1 for
+    one that is not known here any more."""
 
-    arrivals: Arrivals | None
     applied: Applied
-    first: int
     left: I64
-    keys: set[FindingKey]  # findings about subjects here that may have changed
+    keys: set[FindingKey]
     out: dict[int, Outgoing]
     asked: I64
 
@@ -81,21 +79,34 @@ class Core(Detection):
         self.movements = Movements()
         self.instruments = Instruments()
         self.foreign = ForeignHits()
+        self._waiting: list[Arrivals] = []
+        self._strangers = np.zeros(0, np.bool_)  # holders that were no subjects before what waits
+        self._first = 0  # transactions known at the last turn
 
-    def turn(self, rows: pl.DataFrame | None, letters: Iterable[Letter], *, all_told: bool = False) -> Turn:
-        """Take the records of blocks (None: no block) and letters, in that order; evaluate once.
+    def admit(self, rows: pl.DataFrame) -> Arrivals:
+        """Judge the records of one block, by the watermarks that stand now; they wait for the next turn."""
+        rows = whole(rows)
+        known = len(self.acceptor.holders)
+        self._strangers = self._strangers if self._waiting else ~self.acceptor.holders.ours[:known]
+        arrivals = self.acceptor.accept_resolved(rows, rows.get_column(SHARD).to_numpy() == self.me)
+        self._enter(arrivals)
+        self._waiting.append(arrivals)
+        return arrivals
+
+    def turn(self, letters: Iterable[Letter], *, all_told: bool = False) -> Turn:
+        """Take what was accepted since the last turn, then letters; evaluate once.
 
         all_told: tell the others of everything that was evaluated, changed or not, as after a takeover.
         """
         holders = self.acceptor.holders
-        known = len(holders)
-        strangers = ~holders.ours[:known]
-        first = self.engine.transactions.count
-        arrivals = None if rows is None or not rows.height else self._accept(whole(rows))
+        strangers = self._strangers if self._waiting else ~holders.ours[: len(holders)]
+        first, arrivals, self._waiting = self._first, self._waiting, []
         incoming = read_letters(self, letters)
-        met = set(np.flatnonzero(strangers & holders.ours[:known]).tolist())
-        enter, leave = (self._homed(arrivals, name) for name in ("enter", "leave"))
-        added, removed = self._standing(enter, leave, incoming)
+        met = set(np.flatnonzero(strangers & holders.ours[: strangers.size]).tolist())
+        homed, enters = self._homed(arrivals)
+        added, removed = self._standing(
+            np.concatenate([homed, incoming.visits]), np.concatenate([enters, incoming.enters])
+        )
         self._assume(added)
         applied = self.engine.apply(self._party(), self._shard_of(), added, removed, incoming.news)
         keys = {key for key in applied.findings if self._is_mine(key[1])} | incoming.findings
@@ -103,28 +114,27 @@ class Core(Detection):
             keys |= {key for key in self.engine.keys_about(met) if self._is_mine(key[1])} | self.foreign.keys_about(met)
         if all_told:
             applied.facts = applied.evaluated
-            came = np.arange(first, self.engine.transactions.count)
-            enter, leave = self._homed_here(np.union1d(np.union1d(applied.evaluated, came), leave))
-        again = incoming.visits[incoming.visits < first]
-        out = self._outgoing(enter, leave, applied, np.intersect1d(again, added))
-        return Turn(arrivals, applied, first, removed, keys, out, incoming.asked)
+            homed = np.concatenate([homed, applied.evaluated, np.arange(first, self.engine.transactions.count)])
+        enter, leave = self._homed_here(np.unique(homed))
+        again = np.intersect1d(incoming.visits[incoming.visits < first], added)
+        out = self._outgoing(enter, leave, applied, again)
+        self._first = self.engine.transactions.count
+        return Turn(applied, removed, keys, out, incoming.asked)
 
     # ------------------------------------------------------------------ what comes in
 
-    def _accept(self, rows: pl.DataFrame) -> Arrivals:
-        arrivals = self.acceptor.accept_resolved(rows, rows.get_column(SHARD).to_numpy() == self.me)
+    def _enter(self, arrivals: Arrivals) -> None:
+        """Make the movements among what was accepted known to the engine."""
         moves = arrivals.transaction >= 0
         accepted = arrivals.accepted if moves.all() else arrivals.accepted.filter(pl.Series(moves))
         self._note_precision(arrivals.flags)
         first = self.engine.transactions.append(given(arrivals.columns, self.compiled))
-        numbers = first + np.arange(accepted.height)
-        self._parts.append(numbers)
+        self._parts.append(first + np.arange(accepted.height))
         self.instruments.append(arrivals.columns["instrument"])
         partition, offset, index = (accepted.get_column(n).to_numpy() for n in ("_partition", "_offset", "_index"))
         ids, row = accepted.get_column("transaction_id").to_list(), arrivals.columns["row"].astype(np.int64)
         home = np.full(row.size, self.me, np.int16)
         self.movements.append(first, references(partition, offset, index), ids, home, row)
-        return arrivals
 
     def _assume(self, entering: I64) -> None:
         """Until its shard has spoken, whoever gets a payment from another counts as the party table says, else as a
@@ -137,24 +147,23 @@ class Core(Detection):
         segment[segment == UNKNOWN] = PERSON
         tx["credit_segment"][rows] = segment
 
-    def _homed(self, arrivals: Arrivals | None, name: str) -> I64:
-        """Transactions that acceptance lets enter or leave, by their numbers here."""
-        if arrivals is None:
-            return _NOBODY
-        accepted = getattr(arrivals, name)
+    def _homed(self, arrivals: list[Arrivals]) -> tuple[I64, npt.NDArray[np.bool_]]:
+        """Transactions, by their numbers here, that acceptance lets enter or leave, in the order of its judgement."""
         self.rows = np.concatenate([self.rows, *self._parts])
         self._parts = []
-        return np.asarray(self.rows[accepted[accepted >= 0]], np.int64)
+        parts = [(getattr(one, name), name == "enter") for one in arrivals for name in ("leave", "enter")]
+        numbers = [self.rows[accepted[accepted >= 0]] for accepted, _ in parts]
+        enters = np.repeat([enter for _, enter in parts], [n.size for n in numbers]).astype(np.bool_)
+        return np.concatenate([_NOBODY, *numbers]), enters
 
-    def _standing(self, enter: I64, leave: I64, incoming: Incoming) -> tuple[I64, I64]:
-        """What enters and what leaves now, of all that was said, against what stands."""
-        numbers = np.concatenate([leave, enter, incoming.visits])
-        enters = np.concatenate([np.zeros(leave.size, np.bool_), np.ones(enter.size, np.bool_), incoming.enters])
+    def _standing(self, numbers: I64, enters: npt.NDArray[np.bool_]) -> tuple[I64, I64]:
+        """What enters and what leaves now, by the last word on each, against what stands."""
+        last = last_of_each(numbers)
+        numbers, enters = numbers[last], enters[last]
         rows = self.engine.transactions.places(numbers)
-        beside = self.movements.rows
-        added, removed = enters & ~beside["inside"][rows], ~enters & beside["inside"][rows]
-        beside["inside"][rows] = enters
-        return numbers[added], numbers[removed]
+        inside = self.movements.rows["inside"][rows]
+        self.movements.rows["inside"][rows] = enters
+        return numbers[enters & ~inside], numbers[~enters & inside]
 
     # ------------------------------------------------------------------ what goes out
 

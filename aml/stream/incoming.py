@@ -104,7 +104,7 @@ def read_letters(core: Core, letters: Iterable[Letter]) -> Incoming:
     who = _holders(core, pile)
     tx = _transactions(core, pile, who)
     visits = pile.by_transaction("visits")
-    last = _last_of(tx[visits["tx"]])
+    last = last_of_each(tx[visits["tx"]])
     wanted = pile.plain("wanted")
     return Incoming(
         tx[visits["tx"]][last], visits["enters"][last], _news(pile, tx), _findings(core, pile, who, tx),
@@ -220,7 +220,7 @@ def _moved(places: npt.NDArray[Any], start: int) -> npt.NDArray[Any]:
     return np.where(places >= 0, places + start, places)
 
 
-def _last_of(numbers: I64) -> npt.NDArray[np.int64]:
+def last_of_each(numbers: I64) -> npt.NDArray[np.int64]:
     """The last place of each number."""
     _, from_end = np.unique(numbers[::-1], return_index=True)
     return np.sort(numbers.size - 1 - from_end)

@@ -107,11 +107,11 @@ class Shard:
         """
         start = self.at
         tally = Tally()
-        rows = self._rows(blocks, tally)
+        for offset, block in blocks:
+            self._take(offset, block, tally)
         heard = self._letters(letters)
         all_told = start[0] < self.all_told_to[0] or start[1] < self.all_told_to[1]
-        turn = self.core.turn(rows, heard, all_told=all_told)
-        self._keep(rows, turn, tally, blocks)
+        turn = self.core.turn(heard, all_told=all_told)
         self._score(turn)
         changes = self.core.changes(turn.keys) + (self.strange.changes(self.core) if self.strange is not None else [])
         own, wanted = self._evidence([row for change in changes for row in change.rows])
@@ -131,30 +131,39 @@ class Shard:
 
     # ------------------------------------------------------------------ what came
 
-    def _rows(self, blocks: Sequence[tuple[int, Block]], tally: Tally) -> pl.DataFrame | None:
-        """The rows of blocks that no earlier block had; progress and coverage move on."""
-        parts = []
-        for offset, block in blocks:
-            self.at = (_next(self.at[0], offset, "aml.legs", self.terms.shard), self.at[1])
-            tally.take_head(block.head, self.covered)
-            rows = block.rows
-            for part in block.head.ranges:
-                key = (part.topic, part.partition)
-                covered = self.covered.get(key, part.first)
-                if part.first > covered:
-                    raise AmlError(
-                        f"shard {self.terms.shard}: {part.topic}[{part.partition}] goes on at {part.first}, covered is "
-                        f"{covered}: messages between were never handed over; set the intake's group back to {covered}"
-                    )
-                if rows.height and part.first < covered:
-                    again = (pl.col("_partition") == part.partition) & (pl.col("_offset") < covered)
-                    rows = rows.filter(~again)
-                if part.next > covered or part.first == part.next:
-                    self._progress(part)
-                self.covered[key] = max(covered, part.next)
-            if rows.height:
-                parts.append(rows)
-        return pl.concat(parts, how="diagonal") if parts else None
+    def _take(self, offset: int, block: Block, tally: Tally) -> None:
+        """Judge the rows of a block that no earlier one had; then progress and coverage move on."""
+        self.at = (_next(self.at[0], offset, "aml.legs", self.terms.shard), self.at[1])
+        tally.take_head(block.head, self.covered)
+        rows = block.rows
+        for part in block.head.ranges:
+            covered = self.covered.get((part.topic, part.partition), part.first)
+            if part.first > covered:
+                raise AmlError(
+                    f"shard {self.terms.shard}: {part.topic}[{part.partition}] goes on at {part.first}, covered is "
+                    f"{covered}: messages between were never handed over; set the intake's group back to {covered}"
+                )
+            if rows.height and part.first < covered:
+                rows = rows.filter(~((pl.col("_partition") == part.partition) & (pl.col("_offset") < covered)))
+        if rows.height:
+            self._judge(rows, block.head.ranges[0].topic, tally)
+        for part in block.head.ranges:
+            key = (part.topic, part.partition)
+            covered = self.covered.get(key, part.first)
+            if part.next > covered or part.first == part.next:
+                self._progress(part)
+            self.covered[key] = max(covered, part.next)
+
+    def _judge(self, rows: pl.DataFrame, topic: str, tally: Tally) -> None:
+        """Accept rows, count what was judged at home, and keep accepted records whole."""
+        marks = pl.col("institution").replace_strict(self.watermarks(), default=NO_TIME, return_dtype=pl.Int64)
+        arrivals = self.core.admit(rows)
+        home = pl.Series((rows.get_column(SHARD) == self.terms.shard).to_numpy())
+        counted = _counted(rows)
+        late = counted.select(pl.col("executed_at") < marks).to_series().fill_null(False)
+        tally.take_rows(topic, counted.filter(home), arrivals.outcome[home.to_numpy()], late.filter(home))
+        tally.refuse(topic, arrivals.rejected, self.terms.shard)
+        self.records.append(arrivals, topic)
 
     def _progress(self, part: Any) -> None:
         progress = self.core.acceptor.progress
@@ -187,19 +196,6 @@ class Shard:
         return heard
 
     # ------------------------------------------------------------------ what becomes of it
-
-    def _keep(self, rows: pl.DataFrame | None, turn: Turn, tally: Tally, blocks: Sequence[tuple[int, Block]]) -> None:
-        """Count what was judged, and keep accepted records whole."""
-        if rows is None or turn.arrivals is None:
-            return
-        topic = next(part.topic for _, block in blocks for part in block.head.ranges)
-        home = pl.Series((rows.get_column(SHARD) == self.terms.shard).to_numpy())
-        late = rows.select(pl.col("executed_at") < pl.col("institution").replace_strict(
-            self.watermarks(), default=NO_TIME, return_dtype=pl.Int64)).to_series().fill_null(False)  # fmt: skip
-        outcome = turn.arrivals.outcome
-        tally.take_rows(topic, _counted(rows).filter(home), outcome[home.to_numpy()], late.filter(home))
-        tally.refuse(topic, turn.arrivals.rejected, self.terms.shard)
-        self.records.append(turn.arrivals, topic)
 
     def _score(self, turn: Turn) -> None:
         """Let the models read the legs that ran."""
