@@ -153,6 +153,9 @@ def _add_field(hi: np.ndarray, lo: np.ndarray, h1: np.ndarray, h2: np.ndarray, p
             lo[row] += _mix(h2[row] + b)
 
 
+_FEW: Final = 1 << 13
+
+
 class Fields:
     """The fields of one frame, each hashed at most once, whichever keys are made of them.
 
@@ -167,8 +170,38 @@ class Fields:
     def hashes(self, name: str) -> tuple[U64, U64, npt.NDArray[np.bool_]] | None:
         """(first half, second half, present) of the column; None where it is null throughout."""
         if name not in self._hashes:
-            self._hashes[name] = self._hash(self.frame.get_column(name))
+            if not self._hashes and self.rows <= _FEW:
+                self._hash_all()
+            else:
+                self._hashes[name] = self._hash(self.frame.get_column(name))
         return self._hashes[name]
+
+    def _hash_all(self) -> None:
+        """All columns at once: of few rows a question to the frame costs more than its answer."""
+        frame = self.frame.select(name for name in self.frame.columns if not name.startswith("_"))  # no fields
+        nulls = frame.null_count().row(0) if frame.width else ()
+        self._hashes = dict.fromkeys(frame.columns)
+        if not self.rows:
+            return
+        held = {name: n for name, n in zip(frame.columns, nulls, strict=True) if n < self.rows}
+        texts = [name for name in held if frame.schema[name] == pl.String]
+        rest = [name for name in held if frame.schema[name] != pl.String]
+        sizes = frame.select(pl.col(texts).str.len_bytes().fill_null(0))
+        joined = frame.select(pl.col(texts).str.join("")).row(0) if texts else ()
+        some = [name for name in held if held[name]]
+        present = frame.select(pl.col(some).is_not_null())
+        numbers = frame.select(pl.col(name).to_physical().cast(pl.Int64).fill_null(0) for name in rest)
+        everywhere = np.empty(0, np.bool_)
+        for name in held:
+            self._hashes[name] = (
+                np.empty(self.rows, np.uint64), np.empty(self.rows, np.uint64),
+                present.get_column(name).to_numpy() if held[name] else everywhere,
+            )  # fmt: skip
+        for name, data in zip(texts, joined, strict=True):
+            ends = np.cumsum(sizes.get_column(name).to_numpy(), dtype=np.int64)
+            _hash_texts(ends, np.frombuffer(data.encode(), np.uint8), *self._hashes[name][:2])  # type: ignore[index]
+        for name in rest:
+            _hash_numbers(numbers.get_column(name).to_numpy(), *self._hashes[name][:2])  # type: ignore[index]
 
     def present(self, name: str) -> npt.NDArray[np.bool_]:
         """Which rows have the field."""
@@ -210,6 +243,17 @@ class Fields:
 def _numbers(column: pl.Series) -> npt.NDArray[np.int64]:
     physical = column.to_physical() if column.dtype == pl.Date else column
     return physical.cast(pl.Int64).fill_null(0).to_numpy()
+
+
+def hash_numbers(columns: Sequence[npt.NDArray[np.int64]]) -> Keys:
+    """128-bit hashes of rows of whole numbers; a field's index is its place."""
+    rows = columns[0].size
+    hi, lo = np.zeros(rows, np.uint64), np.zeros(rows, np.uint64)
+    for index, column in enumerate(columns):
+        h1, h2 = np.empty(rows, np.uint64), np.empty(rows, np.uint64)
+        _hash_numbers(column, h1, h2)
+        _add_field(hi, lo, h1, h2, np.empty(0, np.bool_), index)
+    return hi, lo
 
 
 def hash_columns(frame: pl.DataFrame, names: Sequence[str]) -> Keys:

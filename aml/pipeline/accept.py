@@ -94,10 +94,11 @@ class Arrivals:
 
 
 class _Coming(NamedTuple):
-    """Records to judge, their order keys, times, tenants, watermarks on arrival and legs."""
+    """Records to judge, their order keys, content hashes, times, tenants, watermarks on arrival and legs."""
 
     fields: Fields
     key: Keys
+    content: Keys
     t: I64
     tenant: I32
     before: I64
@@ -163,7 +164,8 @@ class Acceptor:
         key = order_key(frame, fields)
         before = self.progress.advance(tenant, t, key[1], source)
         legs = legs_of(fields, tenant_key, self.calendar, self.parties, t)
-        arrivals = self._judge(_Coming(fields, key, t, tenant, before, legs), self._who(fields, legs, tenant_key))
+        coming = _Coming(fields, key, content_hash(frame, fields), t, tenant, before, legs)
+        arrivals = self._judge(coming, self._who(fields, legs, tenant_key))
         is_new = arrivals.outcome == Outcome.NEW
         arrivals.counts.mixed_accounts = sum(
             self.holders.mixed_accounts(end, is_new) for end in (legs.debit, legs.credit)
@@ -180,7 +182,7 @@ class Acceptor:
         tenant = self.texts["tenant"].ids(*fields.key([(TENANT, "institution")]))
         marks = np.append(self.progress.marks, NO_TIME)  # one more for tenants of whom nothing is known yet
         before = marks[np.minimum(tenant, marks.size - 1)]
-        coming = _Coming(fields, order_key(frame, fields), t, tenant, before, carried.legs(home))
+        coming = _Coming(fields, carried.key("key"), carried.key("content"), t, tenant, before, carried.legs(home))
         return self._judge(coming, self._who_carried(carried))
 
     def _who(self, fields: Fields, legs: Legs, tenant_key: Keys) -> _Who:
@@ -207,13 +209,13 @@ class Acceptor:
             (carried.customer("debit"), carried.customer("credit")),
             tuple((carried.ours & bit) != 0 for bit in (OURS_DEBIT, OURS_CREDIT, OURS_CONDUCTOR)),
             tuple(nobody if known is None else self.party_rows.take_facts(known) for known in facts),
-            carried.conductor(),
+            carried.key("conductor"),
         )
 
     def _judge(self, coming: _Coming, who: _Who) -> Arrivals:
-        fields, key, t, tenant, before, legs = coming
+        fields, key, content, t, tenant, before, legs = coming
         frame = fields.frame
-        incoming = self._incoming(fields, key, t, before, tenant, legs)
+        incoming = self._incoming(fields, key, content, t, before, tenant, legs)
         tallies = self.registry.tallies
         judged = self.registry.judge(incoming, self.rows)
         is_new = judged.outcome == Outcome.NEW
@@ -247,9 +249,11 @@ class Acceptor:
         self.transactions += int(np.count_nonzero(moves))
         return arrivals
 
-    def _incoming(self, fields: Fields, key: Keys, t: I64, before: I64, tenant: I32, legs: Legs) -> Incoming:
+    def _incoming(
+        self, fields: Fields, key: Keys, content: Keys, t: I64, before: I64, tenant: I32, legs: Legs
+    ) -> Incoming:  # fmt: skip
         frame = fields.frame
-        content, family = content_hash(frame, fields), family_key(frame, fields=fields)
+        family = family_key(frame, fields=fields)
         reversal = (legs.flags & Flag.REVERSAL) != 0
         target = family_key(frame, "relates_to", fields) if reversal.any() else family
         revision = _ints(frame, "revision", 1).astype(np.int32)

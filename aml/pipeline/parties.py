@@ -10,7 +10,7 @@ import numpy.typing as npt
 import polars as pl
 
 from aml.engine.intern import I32, NONE, Interner
-from aml.engine.keys import Fields, Keys, add_institution
+from aml.engine.keys import Fields, Keys, add_institution, hash_numbers
 from aml.engine.tables import kernel
 
 KINDS: Final = ("person", "business", "processor", "bank", "exchange", "public", "other")
@@ -94,8 +94,7 @@ class PartyRows:
         columns = {name: facts[name].astype(np.int64) for name in ("turnover", "opened", "segment", "cash_intensive")}
         nothing = (columns["turnover"] == UNKNOWN_TURNOVER) & (columns["opened"] == NONE)
         nothing &= (columns["segment"] == UNKNOWN) & (columns["cash_intensive"] == 0)
-        key = Fields(pl.DataFrame(columns)).key(list(enumerate(columns)))
-        ids, fresh = self.names.ids_and_new(*key, ~nothing)
+        ids, fresh = self.names.ids_and_new(*hash_numbers(list(columns.values())), ~nothing)
         for name, column in columns.items():
             self._extend(name, column[fresh])
         return ids

@@ -16,7 +16,7 @@ from aml.domain.transaction import CANONICAL
 from aml.engine.columns import Flag
 from aml.engine.identity import NO_TIME
 from aml.engine.intern import NONE
-from aml.engine.keys import Fields, Keys, family_key
+from aml.engine.keys import Fields, Keys, content_hash, family_key, order_key
 from aml.pipeline.holders import TENANT, End, Mask, conductor_of, linked_to
 from aml.pipeline.legs import Legs, legs_of
 from aml.pipeline.parties import Parties
@@ -44,7 +44,8 @@ def resolve(frame: pl.DataFrame, calendar: Calendar, parties: Parties | None, sh
     legs = legs_of(fields, tenant, calendar, parties, t)
     conductor = conductor_of(fields, tenant)
     conducted = (legs.flags & Flag.CONDUCTED) != 0
-    series = [*_keys("debit", legs.debit.holder), *_keys("credit", legs.credit.holder)]
+    series = [*_keys("key", order_key(frame, fields)), *_keys("content", content_hash(frame, fields))]
+    series += [*_keys("debit", legs.debit.holder), *_keys("credit", legs.credit.holder)]
     if conducted.any():
         series += _keys("conductor", conductor)
     first = family_key(frame, fields=fields)[0].copy()
@@ -106,9 +107,13 @@ class Carried:
             flags, sides[2],
         )  # fmt: skip
 
-    def conductor(self) -> Keys:
-        """Keys of the conductors' holders."""
-        return self._key("conductor")
+    def key(self, name: str) -> Keys:
+        """Keys that travelled: `key` orders, `content` is of all that the record says, `conductor` is a holder's."""
+        names = (f"_{name}_hi", f"_{name}_lo")
+        if names[0] not in self.frame.columns:
+            return np.zeros(self.frame.height, np.uint64), np.zeros(self.frame.height, np.uint64)
+        hi, lo = (self.frame.get_column(half).to_numpy() for half in names)
+        return hi, lo
 
     def facts(self, side: str) -> dict[str, npt.NDArray[np.generic]] | None:
         """What the party table knew of a side's holder; None where there was none."""
@@ -121,13 +126,6 @@ class Carried:
         name = f"_{side}_customer"
         return self.frame.get_column(name) if name in self.frame.columns else None
 
-    def _key(self, side: str) -> Keys:
-        names = (f"_{side}_hi", f"_{side}_lo")
-        if names[0] not in self.frame.columns:
-            return np.zeros(self.frame.height, np.uint64), np.zeros(self.frame.height, np.uint64)
-        hi, lo = (self.frame.get_column(name).to_numpy() for name in names)
-        return hi, lo
-
     def _end(self, side: str, name: str) -> End:
         frame, none = self.frame, np.full(self.frame.height, NONE, np.int32)
         has_account, has_customer = (
@@ -135,7 +133,7 @@ class Carried:
         )
         customer = self.customer(side)
         owner = none if customer is None else np.where(customer.is_not_null().to_numpy(), 0, NONE).astype(np.int32)
-        return End(name, self._key(side), self._key(side), has_account, has_customer, none, owner)
+        return End(name, self.key(side), self.key(side), has_account, has_customer, none, owner)
 
 
 def whole(frame: pl.DataFrame) -> pl.DataFrame:

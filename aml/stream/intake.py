@@ -15,7 +15,6 @@ from typing import Final
 import polars as pl
 
 from aml.domain.transaction import CANONICAL
-from aml.engine.keys import order_key
 from aml.pipeline.resolved import EVERYWHERE, SHARD
 from aml.pipeline.watermark import RANK
 from aml.stream.decode import Decoder, Message, day_of
@@ -143,7 +142,7 @@ class IntakeCore:
         """By source partition and institution the highest times, each with its record's key."""
         if not rows.height:
             return {}
-        timed = rows.select("_partition", "institution", "executed_at", pl.Series("_key", order_key(rows)[1]))
+        timed = rows.select("_partition", "institution", "executed_at", pl.col("_key_lo").alias("_key"))
         best = (
             timed.filter(pl.col("executed_at").is_not_null())
             .unique(["_partition", "institution", "executed_at", "_key"])

@@ -81,6 +81,7 @@ class Shard:
         self.at = (0, 0)  # next offsets of the legs and the records
         self.covered: dict[tuple[str, int], int] = {}  # next offset by source partition
         self.epochs: dict[int, int] = {}  # highest epoch seen by sender
+        self._tenants: dict[str, int] = {}  # acceptance's numbers of institutions
         self.told: set[int] = set()  # transactions whose record is evidence already, by number
         self.all_told_to = (0, 0)  # until these offsets everything that is evaluated is told
 
@@ -170,18 +171,20 @@ class Shard:
         assert isinstance(progress, SourceProgress)
         progress.expect(part.partitions)
         names = sorted(part.highest)
-        numbers = self._tenants(names)
+        numbers = self._tenants_of(names)
         pairs = [(number, t, key) for name, number in zip(names, numbers, strict=True) for t, key in part.highest[name]]
         tenants, t, keys = zip(*pairs, strict=True) if pairs else ((), (), ())
         progress.reach(
             part.partition, np.array(tenants, np.int32), np.array(t, np.int64), np.array(keys, np.uint64), part.ended
         )
 
-    def _tenants(self, names: list[str]) -> list[int]:
-        if not names:
-            return []
-        keys = hash_columns(pl.DataFrame({"institution": names}, schema={"institution": pl.String}), ["institution"])
-        return [int(number) for number in self.core.acceptor.texts["tenant"].ids(*keys)]
+    def _tenants_of(self, names: list[str]) -> list[int]:
+        """Acceptance's numbers of institutions."""
+        for name in names:
+            if name not in self._tenants:
+                keys = hash_columns(pl.DataFrame({"institution": [name]}), ["institution"])
+                self._tenants[name] = int(self.core.acceptor.texts["tenant"].ids(*keys)[0])
+        return [self._tenants[name] for name in names]
 
     def _letters(self, letters: Sequence[tuple[int, Letter]]) -> list[Letter]:
         """The letters of owners that nobody has replaced."""
@@ -228,10 +231,8 @@ class Shard:
 
     def watermarks(self) -> dict[str, int]:
         """Watermark in UTC µs of each institution that has one."""
-        names = self.core.acceptor.holders.texts.frame.get_column("institution").unique().sort()
-        numbers = self.core.acceptor.tenant_numbers(names).tolist()
         marks = self.core.acceptor.watermarks
-        return {name: marks[number] for name, number in zip(names.to_list(), numbers, strict=True) if number in marks}
+        return {name: marks[number] for name, number in sorted(self._tenants.items()) if number in marks}
 
 
 def _counted(rows: pl.DataFrame) -> pl.DataFrame:
