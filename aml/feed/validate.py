@@ -45,11 +45,14 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What records are judged by: defaults, the clock (UTC µs) they may not outrun, reporting currency, rates."""
+    """What records are judged by: defaults, the clock they may not outrun, reporting currency, rates.
+
+    ingest_time_us: UTC µs, one for all or one by place, from place 1 on.
+    """
 
     source: str
     institution: str
-    ingest_time_us: int
+    ingest_time_us: int | npt.NDArray[np.int64]
     reporting_currency: str
     rates: Rates
     mapping: Mapping = field(default=PLAIN)
@@ -214,7 +217,7 @@ class _Judge:
         if zone is None:
             told = "has no offset: send one, or name the zone in a mapping"
             self._time_defect(naive, RejectCode.TIME_NO_OFFSET, told)
-        early, late = (at < YEAR_1990).fill_null(False), (at > self.terms.ingest_time_us + DAY).fill_null(False)
+        early, late = (at < YEAR_1990).fill_null(False), (at > self._latest()).fill_null(False)
         self._time_defect(early & ~naive if zone is None else early, RejectCode.TIME_BEFORE_1990, "is before 1990")
         self._time_defect(late & ~naive if zone is None else late, RejectCode.TIME_IN_FUTURE, "is in the future")
         wrong = bad | early | late if zone is not None else bad | early | late | naive
@@ -223,6 +226,11 @@ class _Judge:
             told_so = self.columns.get("time_precision")
             shown = pl.Series("time_precision", precision)
             self.columns["time_precision"] = shown if told_so is None else told_so.fill_null(shown)
+
+    def _latest(self) -> pl.Series | int:
+        """The latest time that is no mistake, one or by row."""
+        clock = self.terms.ingest_time_us
+        return clock + DAY if isinstance(clock, int) else pl.Series(clock[self.raw.place.to_numpy() - 1] + DAY)
 
     def _time_defect(self, mask: pl.Series, code: RejectCode, what: str) -> None:
         if not mask.any():

@@ -8,11 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-import msgspec
-import numpy as np
-
 from aml.domain.errors import AmlError
-from aml.settings import DEFAULT_INSTITUTION, load_settings
+from aml.settings import load_settings
+from aml.stream import forms
+from aml.stream.forms import lay_out
 from aml.stream.peek import KafkaPeeker, Message, peeking
 
 BANK: Final = "aml.transactions.v1"
@@ -34,40 +33,24 @@ def peeker() -> Iterator[KafkaPeeker]:
         yield found
 
 
-def elements(value: bytes) -> list[bytes]:
-    """What a message holds: the elements of a JSON array, lines of JSON; what cannot be read is one."""
-    stripped = value.strip()
-    if stripped.startswith(b"["):
-        try:
-            return [bytes(element) for element in msgspec.json.decode(stripped, type=list[msgspec.Raw])] or [value]
-        except msgspec.DecodeError:
-            return [value]
-    return [line for line in stripped.split(b"\n") if line.strip()] or [value]
-
-
 def elements_of(message: Message) -> int:
-    """How many elements a message holds."""
-    return len(elements(message.value or b""))
+    """How many elements a message holds, as the intake counts them; what cannot be read is one."""
+    sheet = lay_out([_at_intake(message)])
+    return len(sheet.lines) + len(sheet.failed)
 
 
 def judge(message: Message) -> dict[int, tuple[str, str]]:
     """(code, detail) by place of the message's elements that would be rejected now, by the settings in force."""
-    from aml.detect.profile import load_profile
-    from aml.feed.ndjson import read_lines
-    from aml.feed.rates import NO_RATES
-    from aml.feed.validate import Terms, validate
+    from aml.stream.decode import Decoder
+    from aml.stream.terms import terms_of
 
-    settings = load_settings()
-    terms = Terms(
-        message.topic,
-        settings.institution or DEFAULT_INSTITUTION,
-        message.at or time.time_ns() // 1000,
-        load_profile(settings.profile).currency,
-        NO_RATES,
-    )
-    lines = elements(message.value or b"")
-    chunk = validate(read_lines(lines, np.arange(len(lines)), message.topic), terms, None)
-    return {int(reject.place): (str(reject.code), reject.detail) for reject in chunk.rejects}
+    now = _at_intake(message)._replace(at=message.at or time.time_ns() // 1000)
+    decoder = Decoder(terms_of(load_settings(), message.topic))
+    return {r.index: (r.code, r.detail) for r in decoder.decode([now]).rejects}
+
+
+def _at_intake(m: Message) -> forms.Message:
+    return forms.Message(m.topic, m.partition, m.offset, m.at, m.key, m.value, m.headers)
 
 
 class Acknowledged:

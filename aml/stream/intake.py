@@ -7,7 +7,7 @@ same, and a shard knows what it has by the offsets.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -46,12 +46,17 @@ class DeadMessage:
 
 @dataclass(frozen=True, slots=True)
 class Flushed:
-    """One flush: a block by shard, dead letters, the offsets to commit once all of it is acknowledged, elements."""
+    """One flush: a block by shard, dead letters, the offsets to commit once all of it is acknowledged.
+
+    rows, rejected: elements read and not; event_time: by source partition that gave records, their median time, UTC µs.
+    """
 
     blocks: list[bytes]
     dead: list[DeadMessage]
     offsets: dict[Place, int]
     rows: int
+    rejected: Counter[str]
+    event_time: dict[Place, int]
 
 
 class IntakeCore:
@@ -62,9 +67,14 @@ class IntakeCore:
     ) -> None:  # fmt: skip
         self.name, self.shards = name, shards
         self._decoder, self._resolve = decoder, resolve
-        self._held: list[Message] = []
+        self._held: deque[Message] = deque()
         self._bytes = 0
         self._next: dict[Place, int] = {}  # next offset to hand over, by source partition
+
+    @property
+    def held(self) -> int:
+        """How many messages wait for a flush."""
+        return len(self._held)
 
     @property
     def waiting(self) -> int:
@@ -74,15 +84,17 @@ class IntakeCore:
     def assign(self, positions: Mapping[Place, int]) -> None:
         """Begin with these source partitions, at these offsets; what waited of others is forgotten."""
         self._next = dict(positions)
-        self._held, self._bytes = [], 0
+        self._held, self._bytes = deque(), 0
 
     def take(self, messages: Sequence[Message]) -> None:
         """Add messages; within a partition in their order."""
         self._held += messages
-        self._bytes += sum(len(m.value) for m in messages if m.value is not None)
+        self._bytes += _size(messages)
 
-    def flush(self, now: int, assigned: Mapping[Place, Assigned], most: int = 1 << 62) -> Flushed:
+    def flush(self, now: int, assigned: Mapping[Place, Assigned], most: int = LARGEST) -> Flushed:
         """Pack what waits, at most so many bytes of it (but one message at least); an empty flush says where it stands.
+
+        now: UTC µs; assigned: every source partition that this intake reads now. Call again while `held` is not 0.
         """
         messages = self._some(most)
         decoded = self._decoder.decode(messages)
@@ -92,17 +104,21 @@ class IntakeCore:
         blocks = [pack_block(self._block(shard, now, ranges, decoded.rejects, rows)) for shard in range(self.shards)]
         offsets = {(r.topic, r.partition): r.next for r in ranges}
         self._next |= offsets
-        return Flushed(blocks, _dead(messages, decoded.rejects, now), offsets, rows.height)
+        dead, rejected = _dead(messages, decoded.rejects, now), Counter(r.code for r in decoded.rejects)
+        return Flushed(blocks, dead, offsets, rows.height, rejected, self._event_time(rows, ranges))
 
     def _some(self, most: int) -> list[Message]:
-        n, size = 0, 0
-        for message in self._held:
-            size += len(message.value or b"")
-            if n and size > most:
-                break
-            n += 1
-        taken, self._held = self._held[:n], self._held[n:]
-        self._bytes = sum(len(m.value) for m in self._held if m.value is not None)
+        if self._bytes <= most:
+            taken = list(self._held)
+            self._held.clear()
+            self._bytes = 0
+            return taken
+        taken = [self._held.popleft()]
+        size = _size(taken)
+        while self._held and size + (more := len(self._held[0].value or b"")) <= most:
+            taken.append(self._held.popleft())
+            size += more
+        self._bytes -= size
         return taken
 
     def _block(
@@ -119,24 +135,32 @@ class IntakeCore:
     def _ranges(
         self, messages: list[Message], rows: pl.DataFrame, rejects: list[RejectRow], assigned: Mapping[Place, Assigned]
     ) -> list[SourceRange]:  # fmt: skip
-        last: dict[Place, Message] = {}
         first: dict[Place, int] = {}
+        after: dict[Place, int] = {}
+        reached: dict[Place, int] = {}
         for m in messages:
-            place = (m.topic, m.partition)
-            last[place] = m
+            place = m[:2]
             first.setdefault(place, m.offset)
+            after[place] = m.offset + 1
+            if m.at > reached.get(place, 0):
+                reached[place] = m.at
         highest, consumed = self._highest(rows), _consumed(rows, rejects)
+        behind = {m[:2] for m in self._held}
         ranges = []
         for place, known in sorted(assigned.items()):
             start = self._next.get(place, first.get(place, 0))
-            end = last[place].offset + 1 if place in last else start
-            reached = max((m.at for m in messages if (m.topic, m.partition) == place), default=0)
-            ended = known.ended and not any((m.topic, m.partition) == place for m in self._held)
             ranges.append(SourceRange(
-                *place, start, end, known.partitions, ended, reached, highest.get(place[1], {}),
-                consumed.get(place[1], []),
+                *place, start, after.get(place, start), known.partitions, known.ended and place not in behind,
+                reached.get(place, 0), highest.get(place[1], {}), consumed.get(place[1], []),
             ))  # fmt: skip
         return ranges
+
+    def _event_time(self, rows: pl.DataFrame, ranges: list[SourceRange]) -> dict[Place, int]:
+        if not rows.height or "executed_at" not in rows.columns:
+            return {}
+        timed = rows.select("_partition", "executed_at").drop_nulls()
+        medians = dict(timed.group_by("_partition").agg(pl.col("executed_at").median()).iter_rows())
+        return {(r.topic, r.partition): int(medians[r.partition]) for r in ranges if r.partition in medians}
 
     def _highest(self, rows: pl.DataFrame) -> dict[int, dict[str, list[tuple[int, int]]]]:
         """By source partition and institution the highest times, each with its record's key."""
@@ -155,6 +179,10 @@ class IntakeCore:
             pairs = list(zip(some["executed_at"].to_list(), some["_key"].to_list(), strict=True))
             found.setdefault(int(str(partition)), {})[str(institution)] = pairs
         return found
+
+
+def _size(messages: Sequence[Message]) -> int:
+    return sum(len(m.value) for m in messages if m.value is not None)
 
 
 def _consumed(rows: pl.DataFrame, rejects: list[RejectRow]) -> dict[int, list[Consumed]]:
