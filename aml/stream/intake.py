@@ -8,10 +8,12 @@ same, and a shard knows what it has by the offsets.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from aml.domain.transaction import CANONICAL
@@ -20,6 +22,8 @@ from aml.pipeline.watermark import RANK
 from aml.stream.decode import Decoder, Message, day_of
 from aml.stream.wire import Block, BlockHead, Consumed, RejectRow, SourceRange, pack_block
 
+I64 = npt.NDArray[np.int64]
+U64 = npt.NDArray[np.uint64]
 Place = tuple[str, int]
 """Topic and partition."""
 LARGEST: Final = 6 << 20  # bytes of a block; brokers are told 8 MiB
@@ -99,13 +103,17 @@ class IntakeCore:
         messages = self._some(most)
         decoded = self._decoder.decode(messages)
         rows = self._resolve(decoded.rows) if decoded.rows.height else decoded.rows
-        ranges = self._ranges(messages, rows, decoded.rejects, assigned)
-        rows = _filled(rows)
-        blocks = [pack_block(self._block(shard, now, ranges, decoded.rejects, rows)) for shard in range(self.shards)]
+        timed = [*_timed(rows)]
+        highest: dict[int, dict[str, list[tuple[int, int]]]] = {}
+        for partition, institution, t, keys in timed:
+            highest.setdefault(partition, {})[institution] = _highest(t, keys)
+        ranges = self._ranges(messages, highest, _consumed(rows, decoded.rejects), assigned)
+        parts = self._spread(_filled(rows))
+        blocks = [pack_block(Block(self._head(shard, now, ranges, decoded.rejects), part)) for shard, part in parts]
         offsets = {(r.topic, r.partition): r.next for r in ranges}
         self._next |= offsets
         dead, rejected = _dead(messages, decoded.rejects, now), Counter(r.code for r in decoded.rejects)
-        return Flushed(blocks, dead, offsets, rows.height, rejected, self._event_time(rows, ranges))
+        return Flushed(blocks, dead, offsets, rows.height, rejected, _medians(timed, ranges))
 
     def _some(self, most: int) -> list[Message]:
         if self._bytes <= most:
@@ -121,20 +129,29 @@ class IntakeCore:
         self._bytes -= size
         return taken
 
-    def _block(
-        self, shard: int, now: int, ranges: list[SourceRange], rejects: list[RejectRow], rows: pl.DataFrame
-    ) -> Block:  # fmt: skip
+    def _head(self, shard: int, now: int, ranges: list[SourceRange], rejects: list[RejectRow]) -> BlockHead:
         mine = [reject for reject in rejects if reject.partition % self.shards == shard]
-        head = BlockHead(shard, self.shards, self.name, now, ranges, mine)
-        if not rows.height:
-            return Block(head, rows)
-        if self.shards == 1:
-            return Block(head, rows)
-        return Block(head, rows.filter((pl.col(SHARD) == shard) | pl.col(EVERYWHERE)))
+        return BlockHead(shard, self.shards, self.name, now, ranges, mine)
+
+    def _spread(self, rows: pl.DataFrame) -> Iterator[tuple[int, pl.DataFrame]]:
+        """By shard its rows, in their order: all are gathered once, for each shard is a slice then."""
+        if self.shards == 1 or not rows.height:
+            yield from ((shard, rows) for shard in range(self.shards))
+            return
+        to, everywhere = rows.get_column(SHARD).to_numpy(), rows.get_column(EVERYWHERE).to_numpy()
+        mine = [np.flatnonzero((to == shard) | everywhere) for shard in range(self.shards)]
+        gathered, first = rows[np.concatenate(mine)], 0
+        for shard, places in enumerate(mine):
+            yield shard, gathered[first : first + places.size]
+            first += places.size
 
     def _ranges(
-        self, messages: list[Message], rows: pl.DataFrame, rejects: list[RejectRow], assigned: Mapping[Place, Assigned]
-    ) -> list[SourceRange]:  # fmt: skip
+        self,
+        messages: list[Message],
+        highest: Mapping[int, dict[str, list[tuple[int, int]]]],
+        consumed: Mapping[int, list[Consumed]],
+        assigned: Mapping[Place, Assigned],
+    ) -> list[SourceRange]:
         first: dict[Place, int] = {}
         after: dict[Place, int] = {}
         reached: dict[Place, int] = {}
@@ -144,7 +161,6 @@ class IntakeCore:
             after[place] = m.offset + 1
             if m.at > reached.get(place, 0):
                 reached[place] = m.at
-        highest, consumed = self._highest(rows), _consumed(rows, rejects)
         behind = {m[:2] for m in self._held}
         ranges = []
         for place, known in sorted(assigned.items()):
@@ -155,30 +171,35 @@ class IntakeCore:
             ))  # fmt: skip
         return ranges
 
-    def _event_time(self, rows: pl.DataFrame, ranges: list[SourceRange]) -> dict[Place, int]:
-        if not rows.height or "executed_at" not in rows.columns:
-            return {}
-        timed = rows.select("_partition", "executed_at").drop_nulls()
-        medians = dict(timed.group_by("_partition").agg(pl.col("executed_at").median()).iter_rows())
-        return {(r.topic, r.partition): int(medians[r.partition]) for r in ranges if r.partition in medians}
+def _timed(rows: pl.DataFrame) -> Iterator[tuple[int, str, I64, U64]]:
+    """By source partition and institution the readable times of records (µs), and their keys."""
+    if not rows.height or "executed_at" not in rows.columns:
+        return
+    timed = rows.select("_partition", "institution", "executed_at", "_key_lo").drop_nulls("executed_at")
+    for part in timed.partition_by("_partition", "institution", maintain_order=True):
+        partition, institution = part.row(0)[:2]
+        yield partition, institution, part.get_column("executed_at").to_numpy(), part.get_column("_key_lo").to_numpy()
 
-    def _highest(self, rows: pl.DataFrame) -> dict[int, dict[str, list[tuple[int, int]]]]:
-        """By source partition and institution the highest times, each with its record's key."""
-        if not rows.height:
-            return {}
-        timed = rows.select("_partition", "institution", "executed_at", pl.col("_key_lo").alias("_key"))
-        best = (
-            timed.filter(pl.col("executed_at").is_not_null())
-            .unique(["_partition", "institution", "executed_at", "_key"])
-            .sort("executed_at", "_key", descending=True)
-            .group_by("_partition", "institution", maintain_order=True)
-            .head(RANK)
-        )
-        found: dict[int, dict[str, list[tuple[int, int]]]] = {}
-        for (partition, institution), some in best.group_by("_partition", "institution"):
-            pairs = list(zip(some["executed_at"].to_list(), some["_key"].to_list(), strict=True))
-            found.setdefault(int(str(partition)), {})[str(institution)] = pairs
-        return found
+
+def _medians(timed: list[tuple[int, str, I64, U64]], ranges: list[SourceRange]) -> dict[Place, int]:
+    """By source partition the median time of its records: what a few mistyped dates do not move."""
+    found = {}
+    for r in ranges:
+        mine = [t for partition, _, t, _ in timed if partition == r.partition]
+        if mine:
+            found[r.topic, r.partition] = int(np.median(np.concatenate(mine)))
+    return found
+
+
+def _highest(t: I64, keys: U64) -> list[tuple[int, int]]:
+    """The highest times, each with its record's key; a record that came twice is there once."""
+    if t.size > RANK:
+        least = np.partition(t, t.size - RANK)[t.size - RANK]
+        # A record that is there twice takes one place only: those below the least may move up.
+        if np.unique(t[t >= least]).size < RANK:
+            least = t.min()
+        t, keys = t[t >= least], keys[t >= least]
+    return sorted({*zip(t.tolist(), keys.tolist(), strict=True)}, reverse=True)[:RANK]
 
 
 def _size(messages: Sequence[Message]) -> int:
