@@ -27,7 +27,7 @@ os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(__file__).parent.parent / ".ca
 import pytest
 from hypothesis import HealthCheck, settings
 
-pytest_plugins = ["tests.postgres"]
+pytest_plugins = ["tests.postgres", "tests.broker"]
 
 EVERYTHING = os.environ.get("AML_TEST_ALL") == "1"
 # Settings of the person who runs the tests must not reach the program under test.

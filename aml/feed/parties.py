@@ -42,6 +42,12 @@ def read_parties(path: str | Path, tenant: str, reporting_currency: str = "USD")
     return whole.with_columns(pl.col("institution").fill_null(tenant))
 
 
+def parse_parties(lines: list[bytes], shown: str, tenant: str, reporting_currency: str) -> pl.DataFrame:
+    """The party rows of JSON objects, as `read_parties`. Raises AmlError naming `shown`, the line and the field."""
+    typed = _typed(*_objects(lines, 1, shown), shown, reporting_currency)
+    return typed.with_columns(pl.col("institution").fill_null(tenant))
+
+
 def _frames(source: Source) -> Iterator[tuple[pl.DataFrame, pl.Series]]:
     """Parts of the table under our names, with the line or row of each."""
     match source.format:

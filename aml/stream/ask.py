@@ -11,6 +11,7 @@ from typing import Any, Final
 from aml.domain.errors import AmlError
 from aml.settings import load_settings
 from aml.stream import forms
+from aml.stream.client import CLIENTS, Connection
 from aml.stream.forms import lay_out
 from aml.stream.peek import KafkaPeeker, Message, peeking
 
@@ -22,6 +23,11 @@ _TIMEOUT_MS: Final = 10_000
 def brokers() -> str:
     """The brokers that the environment names."""
     return os.environ.get("AML_KAFKA__BOOTSTRAP_SERVERS") or "127.0.0.1:9092"
+
+
+def connection() -> Connection:
+    """How the environment says that the brokers are reached, and by which client."""
+    return Connection(brokers(), os.environ.get("AML_KAFKA__CLIENT") or CLIENTS[0])
 
 
 @contextmanager

@@ -14,19 +14,24 @@ INTAKE = (
 )  # fmt: skip
 
 
-def _asked() -> tuple[str, int]:
+def _wanted() -> tuple[str, int]:
     name, _, times = os.environ.get("AML_FAIL_POINT", "").partition(":")
     return name, int(times) if times.isdecimal() else 1
 
 
 # Read once: a place costs one comparison of texts where nothing is asked for.
-_name, _left = _asked()
+_name, _left = _wanted()
+
+
+def asked(name: str) -> bool:
+    """Whether the process is to die at a place."""
+    return name == _name
 
 
 def reached(name: str) -> None:
     """A place of this name is passed; the process dies here if it was asked to."""
     global _left
-    if name != _name:
+    if not asked(name):
         return
     _left -= 1
     if _left == 0:

@@ -42,7 +42,7 @@ def test_a_name_must_fit(tmp_path, name):
 
 def test_a_name_that_is_taken_is_refused(tmp_path):
     assert claim(tmp_path, "intake", "east").name == "intake-east"
-    with pytest.raises(AmlError, match="east.*runs already"):
+    with pytest.raises(AmlError, match=r"east.*runs already"):
         claim(tmp_path, "intake", "east")
 
 

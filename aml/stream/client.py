@@ -1,0 +1,116 @@
+"""What the intake asks of a Kafka client: whole polls of a group's partitions, and messages that are acknowledged.
+
+kafka-python is the client; AML_KAFKA__CLIENT=confluent lets librdkafka stand in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from aml.domain.errors import USAGE, AmlError
+from aml.stream.forms import Message
+
+Place = tuple[str, int]
+CLIENTS: Final = ("kafka-python", "confluent")
+
+
+@dataclass(frozen=True, slots=True)
+class Polled:
+    """What a poll brought.
+
+    positions: where every assigned partition begins, given where the assignment is another than at the last poll; what
+    was polled before and not committed comes again then. Messages of a partition are in their order.
+    """
+
+    messages: Sequence[Message] = ()
+    positions: Mapping[Place, int] | None = None
+
+
+class Consumer(Protocol):
+    """A member of a group that reads topics to commit what it has done with them."""
+
+    def poll(self, seconds: float, most: int) -> Polled:
+        """Messages that are there, at most so many, waiting for one at most so long. Raises AmlError for good reason
+        to end: no topic, no right, messages that were removed before they were read."""
+
+    def ended(self, place: Place) -> bool:
+        """Whether everything in a partition was handed out."""
+
+    def partitions(self, topic: str) -> int:
+        """How many partitions a topic has now; 0 where it is not there."""
+
+    def pause(self, places: Sequence[Place]) -> None:
+        """Hand out messages of all assigned partitions but these."""
+
+    def commit(self, offsets: Mapping[Place, int]) -> bool:
+        """Note the next offsets of partitions; False where they are no longer ours, or the broker is away."""
+
+    def close(self) -> None:
+        """Leave the broker; a static member's partitions wait for it."""
+
+
+class Producer(Protocol):
+    """Writes messages, acknowledged by all replicas, none twice."""
+
+    def send(
+        self, topic: str, value: bytes | None, *, key: bytes | None = None, partition: int | None = None,
+        headers: Sequence[tuple[str, bytes]] = (),
+    ) -> None:  # fmt: skip
+        """Hand a message over."""
+
+    def flush(self, seconds: float) -> bool:
+        """Wait so long for all that was handed over; whether it is acknowledged. Raises AmlError where a message was
+        refused for good."""
+
+    def close(self) -> None:
+        """End; what is not acknowledged is dropped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """How to reach the brokers. options: the client's own, beside what its use here needs."""
+
+    brokers: str
+    client: str = CLIENTS[0]
+    options: Mapping[str, object] | None = None
+
+    def consumer(self, topics: Sequence[str], group: str, member: str | None) -> Consumer:
+        """A consumer of a group; member: its static id. Raises AmlError where the client is not installed."""
+        if self._fast():
+            from aml.stream.confluent import ConfluentConsumer
+
+            return ConfluentConsumer(self, topics, group, member)
+        from aml.stream.kafkapython import KafkaPythonConsumer
+
+        return KafkaPythonConsumer(self, topics, group, member)
+
+    def producer(self) -> Producer:
+        """A producer. Raises AmlError where the client is not installed."""
+        if self._fast():
+            from aml.stream.confluent import ConfluentProducer
+
+            return ConfluentProducer(self)
+        from aml.stream.kafkapython import KafkaPythonProducer
+
+        return KafkaPythonProducer(self)
+
+    def _fast(self) -> bool:
+        if self.client not in CLIENTS:
+            raise AmlError(f"AML_KAFKA__CLIENT={self.client}: is none of {', '.join(CLIENTS)}", USAGE)
+        return self.client == "confluent"
+
+
+def removed(place: Place, begins: int, position: int) -> AmlError:
+    """The error of messages that the broker threw away before they were read."""
+    topic, partition = place
+    return AmlError(
+        f"{topic}[{partition}]: offsets {position} to {begins - 1} were removed before the intake read them: raise the "
+        "topic's retention; what was lost must come again from the bank"
+    )
+
+
+def no_topic(topic: str) -> AmlError:
+    """The error of a topic that is not there."""
+    return AmlError(f"topic {topic} is not there: make it with `aml topics apply`, or name another")

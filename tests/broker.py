@@ -1,0 +1,165 @@
+"""A real Kafka for tests and trials: one node of Apache's own jars, on free ports, in a folder of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+VERSION = "4.4.0"
+_POM = """<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>
+<groupId>aml</groupId><artifactId>kafka</artifactId><version>1</version><packaging>pom</packaging><dependencies>
+<dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>{version}</version></dependency>
+<dependency><groupId>org.slf4j</groupId><artifactId>slf4j-simple</artifactId><version>1.7.36</version></dependency>
+</dependencies></project>
+"""
+_PROPERTIES = """process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:{controller}
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+controller.listener.names=CONTROLLER
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+inter.broker.listener.name=PLAINTEXT
+log.dirs={data}
+auto.create.topics.enable=false
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=4
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=2
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+group.initial.rebalance.delay.ms=0
+message.max.bytes=8388608
+num.network.threads=2
+num.io.threads=4
+"""
+
+
+def jars() -> Path:
+    """The folder of Kafka's jars, filled by Maven the first time: AML_KAFKA_JARS, else in the checkout's cache."""
+    folder = Path(os.environ.get("AML_KAFKA_JARS") or Path(__file__).parents[1] / ".cache" / "kafka" / VERSION)
+    if any(folder.glob(f"kafka_2.13-{VERSION}.jar")):
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as made:
+        pom = Path(made) / "pom.xml"
+        pom.write_text(_POM.format(version=VERSION))
+        goal = ["dependency:copy-dependencies", f"-DoutputDirectory={made}/jars", "-DincludeScope=runtime"]
+        subprocess.run(["mvn", "-q", "-B", "-f", str(pom), *goal], check=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        (Path(made) / "jars").rename(folder)
+    return folder
+
+
+def free_ports(number: int) -> list[int]:
+    """Ports of 127.0.0.1 that nobody listens on."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+class Broker:
+    """A broker whose data and ports outlive its stops."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port, controller = free_ports(2)
+        self.bootstrap = f"127.0.0.1:{self.port}"
+        self._classes = f"{jars()}/*"
+        self._properties = folder / "server.properties"
+        self._process: subprocess.Popen[bytes] | None = None
+        folder.mkdir(parents=True, exist_ok=True)
+        self._properties.write_text(_PROPERTIES.format(port=self.port, controller=controller, data=folder / "data"))
+
+    def __enter__(self) -> Broker:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+    def start(self) -> Broker:
+        """Start and wait until it answers."""
+        log = (self.folder / "broker.log").open("ab")
+        if not (self.folder / "data" / "meta.properties").exists():
+            self._run("kafka.tools.StorageTool", "format", "-t", "MkU3OEVBNTcwNTJENDM2Qk", "-c", log=log).wait()
+        self._process = self._run("kafka.Kafka", log=log)
+        log.close()
+        until = time.monotonic() + 60
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), 1).close()
+            except OSError:
+                if time.monotonic() > until or self._process.poll() is not None:
+                    raise AssertionError(f"Kafka does not start: see {self.folder}/broker.log") from None
+                time.sleep(0.05)
+            else:
+                return self
+
+    def stop(self) -> None:
+        """Stop in order."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Stop at once."""
+        self._end(signal.SIGKILL)
+
+    def topic(self, partitions: int = 1, name: str | None = None, **configs: str) -> str:
+        """Make a topic whose timestamps are the broker's; its name, a new one unless given."""
+        from kafka.admin import KafkaAdminClient, NewTopic
+
+        made = name or f"t{uuid.uuid4().hex[:12]}"
+        told = {"message.timestamp.type": "LogAppendTime"} | {k.replace("_", "."): v for k, v in configs.items()}
+        admin = KafkaAdminClient(bootstrap_servers=self.bootstrap)
+        try:
+            admin.create_topics([NewTopic(made, partitions, 1, topic_configs=told)])
+        finally:
+            admin.close()
+        return made
+
+    def read(self, topic: str) -> list[Any]:
+        """Every message of a topic, as kafka-python has them, by partition."""
+        from kafka import KafkaConsumer, TopicPartition
+
+        consumer = KafkaConsumer(bootstrap_servers=self.bootstrap, isolation_level="read_committed")
+        try:
+            parts = [TopicPartition(topic, n) for n in sorted(consumer.partitions_for_topic(topic) or ())]
+            ends, found = consumer.end_offsets(parts), []
+            consumer.assign(parts)
+            consumer.seek_to_beginning(*parts)
+            while any(consumer.position(part) < ends[part] for part in parts):
+                found += [one for some in consumer.poll(timeout_ms=500).values() for one in some]
+            return sorted(found, key=lambda one: (one.partition, one.offset))
+        finally:
+            consumer.close()
+
+    def _run(self, name: str, *arguments: str, log: Any) -> subprocess.Popen[bytes]:
+        options = ["-Xmx512m", "-Xms128m", "-XX:+UseSerialGC", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"]
+        command = ["java", *options, "-cp", self._classes, name, *arguments, str(self._properties)]
+        return subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+
+    def _end(self, how: signal.Signals) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            process.send_signal(how)
+            process.wait(30)
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """The session's broker; tests take topics of their own."""
+    with Broker(tmp_path_factory.mktemp("kafka")) as one:
+        yield one
