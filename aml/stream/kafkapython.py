@@ -1,7 +1,8 @@
 """kafka-python behind the small interface of client.py.
 
 Traps that this goes around: a member that polls before it knows its topics may wait for ever (metadata first, and a
-watchdog); positions right after a rebalance are not to be trusted, so each is set to what is committed.
+watchdog); positions right after a rebalance are not to be trusted, so each is set to what is committed; a partition
+that is paused while only a part of what was fetched is handed out is never read again (3.0.12), so polls are whole.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ except ImportError as error:
 
 _METADATA_AGE_MS: Final = 5_000  # so soon are new partitions seen
 _JOIN_SECONDS: Final = 60.0  # without partitions for so long: begin anew
+_ALL: Final = 1 << 30
+_STUCK_SECONDS: Final = 30.0  # so long nothing of a partition that has more: begin anew
 _SESSION_MS: Final = 10_000
 _BACKOFF_MS: Final = 1_000
 _LARGEST: Final = 64 << 20
@@ -66,7 +69,7 @@ class KafkaPythonConsumer:
         self._settings = common_settings(connection) | {
             "group_id": group, "group_instance_id": member, "enable_auto_commit": False, "auto_offset_reset": "none",
             "isolation_level": "read_committed", "session_timeout_ms": _SESSION_MS, "heartbeat_interval_ms": 2_000,
-            "max_partition_fetch_bytes": 4 << 20, "max_poll_interval_ms": 600_000, "fetch_max_wait_ms": 100,
+            "max_partition_fetch_bytes": 1 << 20, "max_poll_interval_ms": 600_000, "fetch_max_wait_ms": 100,
         }  # fmt: skip
         self._brokers, self._topics = connection.brokers, list(topics)
         self._open()
@@ -83,11 +86,12 @@ class KafkaPythonConsumer:
         self._consumer.subscribe(self._topics, listener=self._listener)
         self._unassigned_since = time.monotonic()
         self._assigned: frozenset[Any] = frozenset()
+        self._quiet: dict[Any, float] = {}  # partitions that have more but give nothing, since when
 
     def poll(self, seconds: float, most: int) -> Polled:
-        """See `client.Consumer`."""
+        """See `client.Consumer`; all that was fetched is handed out, a MiB of each partition at most."""
         try:
-            found = self._consumer.poll(timeout_ms=max(1, int(seconds * 1000)), max_records=most)
+            found = self._consumer.poll(timeout_ms=max(1, int(seconds * 1000)), max_records=_ALL)
             if self._listener.changed:
                 return Polled((), self._settled())
         except _REFUSED as error:
@@ -96,7 +100,7 @@ class KafkaPythonConsumer:
             return self._again()
         except kafka_errors.KafkaError as error:
             return self._wait(error)
-        self._watch()
+        self._watch(found)
         return Polled([_message(record) for records in found.values() for record in records])
 
     def _again(self) -> Polled:
@@ -130,13 +134,18 @@ class KafkaPythonConsumer:
         self._listener.changed = False
         return positions
 
-    def _watch(self) -> None:
-        """Begin anew where the group never gives partitions; it may also be that there are none for us."""
+    def _watch(self, found: Mapping[Any, object]) -> None:
+        """Begin anew where the group gives no partitions for long, or a partition gives nothing though it has more."""
         now = time.monotonic()
+        waiting = [p for p in self._assigned - self._consumer.paused() if p not in found and not self.ended(tuple(p))]
+        self._quiet = {part: self._quiet.get(part, now) for part in waiting}
         if self._assigned:
             self._unassigned_since = now
-        elif now > self._unassigned_since + _JOIN_SECONDS:
-            self._consumer.close(timeout_ms=1000)
+        elif now <= self._unassigned_since + _JOIN_SECONDS:
+            return
+        if not self._assigned or any(now > since + _STUCK_SECONDS for since in self._quiet.values()):
+            _log.warning("Kafka gives nothing: begins anew")
+            self._consumer.close(autocommit=False, timeout_ms=1000)
             self._open()
 
     def ended(self, place: Place) -> bool:
