@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +82,7 @@ class Broker:
         self._classes = f"{jars()}/*"
         self._properties = folder / "server.properties"
         self._process: subprocess.Popen[bytes] | None = None
+        self.closing: list[Callable[..., Any]] = []  # of a test's clients, called before the broker ends
         folder.mkdir(parents=True, exist_ok=True)
         self._properties.write_text(_PROPERTIES.format(port=self.port, controller=controller, data=folder / "data"))
 
@@ -89,6 +90,8 @@ class Broker:
         return self.start()
 
     def __exit__(self, *_: object) -> None:
+        for close in self.closing:
+            close(timeout=1)
         self.kill()
 
     def start(self) -> Broker:

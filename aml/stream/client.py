@@ -1,6 +1,6 @@
 """What the intake asks of a Kafka client: whole polls of a group's partitions, and messages that are acknowledged.
 
-kafka-python is the client; AML_KAFKA__CLIENT=confluent lets librdkafka stand in.
+kafka-python is the client; whatever else has these two sides can stand in.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from aml.domain.errors import USAGE, AmlError
 from aml.stream.forms import Message
 
 Place = tuple[str, int]
-CLIENTS: Final = ("kafka-python", "confluent")
+CLIENTS: Final = ("kafka-python",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,28 +78,21 @@ class Connection:
 
     def consumer(self, topics: Sequence[str], group: str, member: str | None) -> Consumer:
         """A consumer of a group; member: its static id. Raises AmlError where the client is not installed."""
-        if self._fast():
-            from aml.stream.confluent import ConfluentConsumer
-
-            return ConfluentConsumer(self, topics, group, member)
+        self._check()
         from aml.stream.kafkapython import KafkaPythonConsumer
 
         return KafkaPythonConsumer(self, topics, group, member)
 
     def producer(self) -> Producer:
         """A producer. Raises AmlError where the client is not installed."""
-        if self._fast():
-            from aml.stream.confluent import ConfluentProducer
-
-            return ConfluentProducer(self)
+        self._check()
         from aml.stream.kafkapython import KafkaPythonProducer
 
         return KafkaPythonProducer(self)
 
-    def _fast(self) -> bool:
+    def _check(self) -> None:
         if self.client not in CLIENTS:
             raise AmlError(f"AML_KAFKA__CLIENT={self.client}: is none of {', '.join(CLIENTS)}", USAGE)
-        return self.client == "confluent"
 
 
 def removed(place: Place, begins: int, position: int) -> AmlError:
