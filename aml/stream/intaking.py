@@ -28,7 +28,7 @@ GROUP: Final = "aml-intake"
 ROWS, BYTES = 20_000, 6 << 20  # so much is flushed at once
 SOON, LATER = 0.02, 0.2  # seconds that a message waits at most: live, and while there is much more to read
 EVERY: Final = 1.0  # seconds between flushes at most
-GRACE: Final = 7.0  # seconds that the last flush may take
+GRACE: Final = 3.0  # seconds that the last flush may take
 _log: Final = logging.getLogger("aml.intake")
 
 

@@ -14,7 +14,7 @@ from aml.stream.kafkapython import common_settings
 
 _POLL_MS: Final = 200
 _AT_ONCE: Final = 5_000
-_ASK_MS: Final = 5_000
+_ASK_MS: Final = 2_000
 _log: Final = logging.getLogger("aml.intake")
 
 

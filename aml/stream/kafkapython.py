@@ -30,7 +30,7 @@ _SESSION_MS: Final = 10_000
 _BACKOFF_MS: Final = 1_000
 _LARGEST: Final = 64 << 20
 _FOR_EVER_MS: Final = 2**31 - 1
-_ASK_MS: Final = 5_000
+_ASK_MS: Final = 2_000
 _log: Final = logging.getLogger("aml.intake")
 _REFUSED: Final = (
     kafka_errors.TopicAuthorizationFailedError, kafka_errors.GroupAuthorizationFailedError,
