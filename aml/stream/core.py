@@ -8,7 +8,7 @@ on it that others see travel there.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -24,6 +24,7 @@ from aml.engine.intern import NONE
 from aml.engine.layout import PERSON, T_COUNTED, T_LEG, UNKNOWN
 from aml.pipeline.accept import Arrivals
 from aml.pipeline.detection import Detection
+from aml.pipeline.holders import part as part_of
 from aml.pipeline.resolved import SHARD, whole
 from aml.pipeline.scored import Instruments
 from aml.scoring.config import ScoringConfig
@@ -32,6 +33,7 @@ from aml.stream.incoming import last_of_each, read_letters
 from aml.stream.mail import Letter
 from aml.stream.movements import Movements, references
 from aml.stream.post import Outgoing, by_shard
+from aml.stream.progress import SourceProgress
 
 I32 = npt.NDArray[np.int32]
 I64 = npt.NDArray[np.int64]
@@ -74,6 +76,7 @@ class Core(Detection):
         self, compiled: Compiled, scoring: ScoringConfig, me: int, of: int, *, lateness: int, folder: Path | None = None
     ) -> None:  # fmt: skip
         super().__init__(compiled, scoring, lateness=lateness, folder=folder)
+        self.acceptor.progress = SourceProgress()
         self.records = _Ids(self)
         self.me, self.of = me, of
         self.movements = Movements()
@@ -209,6 +212,24 @@ class Core(Detection):
             np.where(tx["credit_tag"] & T_LEG, shard_of[tx["credit_holder"]], NONE),
             np.where(tx["credit_tag"] & T_COUNTED, shard_of[tx["conductor_holder"]], NONE),
         )
+
+    # ------------------------------------------------------------------ what is remembered
+
+    def state(self) -> dict[str, np.ndarray]:
+        """As a detection's, with what travels between shards; between turns only."""
+        parts = {"movements": self.movements.state(), "foreign": self.foreign.state()}
+        told = {f"{prefix}.{name}": array for prefix, part in parts.items() for name, array in part.items()}
+        return {**super().state(), **told, "instruments": self.instruments.all.copy()}
+
+    def restore(self, state: Mapping[str, np.ndarray], older: list[str]) -> None:
+        """Take over a state, and the names of its files of old identities."""
+        super().restore(state, older)
+        self.acceptor.progress = SourceProgress.from_state(part_of(state, "accept.progress"))
+        self.movements = Movements.from_state(part_of(state, "movements"), self.engine.transactions)
+        self.foreign = ForeignHits.from_state(part_of(state, "foreign"), self.engine.transactions)
+        self.instruments = Instruments()
+        self.instruments.append(state["instruments"])
+        self._first = self.engine.transactions.count
 
     # ------------------------------------------------------------------ whose is what
 

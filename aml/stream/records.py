@@ -45,6 +45,11 @@ class ShardRecords(Archive):
             )
         )  # fmt: skip
 
+    def flush(self) -> None:
+        """Write what is held as one more segment, fsynced. Raises OSError."""
+        super().flush()
+        self.files += self.take_added()
+
     def take(self, rows: I64, columns: Sequence[str] | None = None) -> pl.DataFrame:
         """The records of these rows, rising."""
         written = self.rows - self._held_rows

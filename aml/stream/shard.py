@@ -6,7 +6,8 @@ acknowledged, then commits the step by compare-and-set; if somebody else moved t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -17,15 +18,19 @@ import polars as pl
 
 from aml.domain.errors import AmlError
 from aml.domain.finding import FindingChange
+from aml.engine.engine import FindingKey
 from aml.engine.identity import NO_TIME
 from aml.engine.keys import hash_columns
 from aml.pipeline.evidence import evidence_records
+from aml.pipeline.host import under
 from aml.pipeline.inforce import Judgement
 from aml.pipeline.resolved import SHARD
 from aml.pipeline.scored import ScoreBook
 from aml.pipeline.strange import LegFacts, ModelFindings, first_seen
 from aml.store.findings import EvidenceRecord
+from aml.store.runs import StateFile
 from aml.store.stream import Move, ShardRow
+from aml.stream import snapshot
 from aml.stream.core import Core, Turn
 from aml.stream.mail import MARKER, RECORD, Head, Letter, pack_letter
 from aml.stream.post import Outgoing, write_letter
@@ -71,7 +76,6 @@ class Shard:
             judgement.compiled, judgement.scoring, terms.shard, terms.shards, lateness=terms.lateness,
             folder=terms.folder,
         )  # fmt: skip
-        self.core.acceptor.progress = SourceProgress()
         self.records = ShardRecords(terms.folder)
         self.book = None if judgement.models is None else ScoreBook(judgement.models)
         self.strange = None if judgement.models is None else ModelFindings(judgement.models, judgement.scoring)
@@ -84,6 +88,7 @@ class Shard:
         self._tenants: dict[str, int] = {}  # acceptance's numbers of institutions
         self.told: set[int] = set()  # transactions whose record is evidence already, by number
         self.all_told_to = (0, 0)  # until these offsets everything that is evaluated is told
+        self._replayed: set[FindingKey] = set()  # findings that a silent replay touched: told with the next step
 
     def own(self, row: ShardRow, ends: tuple[int, int]) -> None:
         """Own the shard under the epoch of its row. ends: of both inputs, read after the markers were acknowledged."""
@@ -92,6 +97,41 @@ class Shard:
                 f"shard {self.terms.shard} stands at {self.at}, the database at {(row.legs, row.records)}: replay first"
             )
         self.epoch, self.all_told_to = row.epoch, ends
+
+    def snapshot(self, database_id: str) -> Path:
+        """Write all that is remembered; what it stands on was committed. Raises OSError."""
+        self.records.flush()
+        acceptor = self.core.acceptor
+        acceptor.checkpoint()
+        state = {f"core.{name}": array for name, array in self.core.state().items()}
+        if self.book is not None and self.strange is not None:
+            state |= {f"book.{name}": array for name, array in self.book.state().items()}
+            state |= {f"strange.{name}": array for name, array in self.strange.state().items()}
+        state["told"] = np.array(sorted(self.told), np.int64)
+        state["facts"] = snapshot.told({
+            "at": self.at, "covered": [[*key, at] for key, at in self.covered.items()],
+            "epochs": list(self.epochs.items()), "tenants": self._tenants,
+            "older": [] if acceptor.older is None else list(acceptor.older.names),
+            "records": [dataclasses.astuple(file) for file in self.records.files],
+            "in_force": snapshot.in_force(self.terms.judgement),
+        })  # fmt: skip
+        return snapshot.write(self.terms.folder, database_id, self.at, state)
+
+    def restore(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Take over a snapshot. Raises AmlError where it was made under other rules, models or another engine."""
+        facts = snapshot.read(state["facts"])
+        if facts["in_force"] != snapshot.in_force(self.terms.judgement):
+            raise AmlError("was made under other rules, models, scoring or another engine")
+        self.core.restore(under(state, "core"), facts["older"])
+        self.records = ShardRecords(self.terms.folder, [StateFile(*file) for file in facts["records"]])
+        if self.book is not None and self.strange is not None:
+            self.book.restore(under(state, "book"))
+            self.book.instruments = self.core.instruments
+            self.strange.restore(under(state, "strange"), self.core.acceptor.holders.ours)
+        self.told = set(state["told"].tolist())
+        self.at = (facts["at"][0], facts["at"][1])
+        self.covered = {(topic, partition): at for topic, partition, at in facts["covered"]}
+        self.epochs, self._tenants = dict(facts["epochs"]), facts["tenants"]
 
     def markers(self, epoch: int, now: int) -> list[tuple[int, bytes]]:
         """What every shard is told at a takeover, before anything else under the new epoch."""
@@ -114,20 +154,21 @@ class Shard:
         all_told = start[0] < self.all_told_to[0] or start[1] < self.all_told_to[1]
         turn = self.core.turn(heard, all_told=all_told)
         self._score(turn)
-        changes = self.core.changes(turn.keys) + (self.strange.changes(self.core) if self.strange is not None else [])
+        self._replayed |= turn.keys
+        if silent:
+            return Step(Move(self.terms.shard, self.epoch, *start, *self.at, {}))
+        keys, self._replayed = self._replayed, set()
+        changes = self.core.changes(keys) + (self.strange.changes(self.core) if self.strange is not None else [])
         own, wanted = self._evidence([row for change in changes for row in change.rows])
         asked = turn.asked[turn.asked >= 0]
         for to, numbers in wanted.items():
             turn.out.setdefault(to, Outgoing()).wanted = numbers
         step = Step(
-            Move(
-                self.terms.shard, self.epoch, start[0], self.at[0], start[1], self.at[1], self._state(now),
-            ),
+            Move(self.terms.shard, self.epoch, start[0], self.at[0], start[1], self.at[1], self._state(now)),
             changes=[change.change for change in changes], tally=tally, received_at=_received(blocks),
         )  # fmt: skip
-        if not silent:
-            step.letters = [(to, self._letter(to, out, now)) for to, out in sorted(turn.out.items()) if out]
-            step.evidence = self._records_of(np.union1d(own, asked))
+        step.letters = [(to, self._letter(to, out, now)) for to, out in sorted(turn.out.items()) if out]
+        step.evidence = self._records_of(np.union1d(own, asked))
         return step
 
     # ------------------------------------------------------------------ what came

@@ -192,18 +192,6 @@ def test_a_broker_that_goes_and_comes_back_is_waited_for_in_few_words(own, tmp_p
     assert len(said.splitlines()) < 60, said
 
 
-def test_it_ends_in_time_though_the_broker_is_away(own, tmp_path):
-    bank = Bank(own)
-    bank.send(50)
-    with intake(own, tmp_path / "state") as process:
-        settled(own, bank)
-        own.kill()
-        time.sleep(2)
-        process.send_signal(signal.SIGTERM)
-        _, said = process.communicate(timeout=10)
-    assert process.returncode == 0, said
-
-
 def test_new_partitions_of_the_bank_are_read_live(own, tmp_path):
     from kafka.admin import KafkaAdminClient, NewPartitions
 

@@ -1,0 +1,97 @@
+"""Taking a shard over: under a new epoch, from the newest snapshot and a silent replay to where the database stands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import Final, Protocol
+
+from aml.domain.errors import AmlError
+from aml.store.stream_rows import ShardRow
+from aml.stream import snapshot
+from aml.stream.mail import unpack_letter
+from aml.stream.shard import Shard, ShardTerms
+from aml.stream.wire import unpack_block
+
+LEGS, RECORDS = "legs", "records"
+_AT_ONCE: Final = 200  # messages of a replay in one step
+
+
+class Log(Protocol):
+    """The two internal topics."""
+
+    def send(self, kind: str, shard: int, value: bytes) -> None:
+        """Hand a message over for a shard's partition of LEGS or RECORDS."""
+
+    def flush(self) -> None:
+        """Wait until everything sent is acknowledged. Raises where something was refused."""
+
+    def ends(self, shard: int) -> tuple[int, int]:
+        """Offsets behind the last messages of both inputs of a shard."""
+
+    def begins(self, shard: int) -> tuple[int, int]:
+        """Offsets of the first messages kept."""
+
+    def read(self, kind: str, shard: int, first: int, last: int) -> Iterator[tuple[int, bytes]]:
+        """The messages [first, last), with their offsets."""
+
+
+def take_over(
+    terms: ShardTerms, database_id: str, own: Callable[[int], ShardRow], log: Log, now: int, say: Callable[[str], None]
+) -> Shard:
+    """Own a shard: raise its epoch (`own`), tell everybody, and bring its memory to where the database stands.
+
+    Raises AmlError where the topics do not hold what is needed any more.
+    """
+    row = own(terms.shard)
+    shard = Shard(terms)
+    for to, marker in shard.markers(row.epoch, now):
+        log.send(RECORDS, to, marker)
+    log.flush()
+    ends = log.ends(terms.shard)
+    if not _restored(shard, database_id, row, say):
+        shard = Shard(terms)
+        shard.at = log.begins(terms.shard)
+        if row.legs or row.records:
+            say(
+                f"shard {terms.shard}: no snapshot: everything from offsets {shard.at} on is read again; what lies "
+                "before is not known, and rules that look further back have too short a history"
+            )
+    replay(shard, row, log, now)
+    shard.own(row, ends)
+    return shard
+
+
+def _restored(shard: Shard, database_id: str, row: ShardRow, say: Callable[[str], None]) -> bool:
+    for path, state in snapshot.newest(shard.terms.folder, database_id, (row.legs, row.records)):
+        if isinstance(state, str):
+            say(f"snapshot {path}: {state}: the one before is taken")
+            continue
+        try:
+            shard.restore(state)
+        except AmlError as error:
+            say(f"snapshot {path}: {error}: the one before is taken")
+            continue
+        return True
+    return False
+
+
+def replay(shard: Shard, row: ShardRow, log: Log, now: int) -> None:
+    """Read again what was committed since the shard's memory, telling nobody."""
+    number = shard.terms.shard
+    if shard.at[0] > row.legs or shard.at[1] > row.records:
+        raise AmlError(
+            f"shard {number}: its topics begin at {shard.at}, the database stands at {(row.legs, row.records)}: what "
+            "lay between was removed before it was read; raise the topics' retention, and begin with a new database"
+        )
+    legs, records = log.read(LEGS, number, shard.at[0], row.legs), log.read(RECORDS, number, shard.at[1], row.records)
+    while shard.at != (row.legs, row.records):
+        blocks = [(offset, unpack_block(value)) for offset, value in _some(legs)]
+        letters = [(offset, unpack_letter(value)) for offset, value in _some(records)]
+        if not blocks and not letters:
+            raise AmlError(f"shard {number}: its topics end before the database's {(row.legs, row.records)}")
+        shard.step(blocks, letters, now, silent=True)
+
+
+def _some(messages: Iterator[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
+    return list(islice(messages, _AT_ONCE))

@@ -1,0 +1,268 @@
+"""A deterministic world for the protocol: intakes, workers, topics and a database in one process, under one seed.
+
+Everybody is a generator that gives way at every point where a crash, a delay or somebody else's turn may come. Topics
+and the database are plain objects; what the program itself does in a step is the program's own code.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from aml.pipeline.inforce import Judgement
+from aml.pipeline.parties import Parties, PartyRows
+from aml.pipeline.resolved import resolve
+from aml.pipeline.watermark import LATENESS
+from aml.store.stream_rows import ShardRow
+from aml.stream.decode import Decoded, Message
+from aml.stream.intake import Assigned, IntakeCore
+from aml.stream.mail import unpack_letter
+from aml.stream.shard import Shard, ShardTerms, Step
+from aml.stream.takeover import LEGS, RECORDS, take_over
+from aml.stream.wire import RejectRow, unpack_block
+from tests import canonical
+from tests.naive.fast import compiled, frame_of, scoring
+
+TOPIC = "aml.transactions.v1"
+NOW = 1_900_000_000_000_000
+
+
+POISON = b"!"
+
+
+class Numbered:
+    """Reads messages that hold numbers of rows instead of JSON; POISON is what cannot be read."""
+
+    def __init__(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        self.frame = frame_of(rows).with_columns(pl.lit(TOPIC).alias("source"))
+
+    def decode(self, messages: Sequence[Message]) -> Decoded:
+        parts, rejects = [self.frame[:0].with_columns(_at([], [], []))], []
+        for m in messages:
+            assert m.value is not None
+            if m.value == POISON:
+                rejects.append(RejectRow(
+                    m.topic, m.partition, m.offset, 0, "main", TOPIC, "2030-03-17", "not_json", "poison", m.value
+                ))  # fmt: skip
+                continue
+            numbers = [int(text) for text in m.value.split(b" ")]
+            n = len(numbers)
+            parts.append(self.frame[numbers].with_columns(_at([m.partition] * n, [m.offset] * n, list(range(n)))))
+        return Decoded(pl.concat(parts), rejects)
+
+
+def _at(partition: list[int], offset: list[int], index: list[int]) -> list[pl.Series]:
+    return [
+        pl.Series("_partition", partition, pl.Int32), pl.Series("_offset", offset, pl.Int64),
+        pl.Series("_index", index, pl.Int32), pl.Series("_received", np.full(len(index), NOW), pl.Int64),
+    ]  # fmt: skip
+
+
+class Topics:
+    """The internal topics, by kind and shard."""
+
+    def __init__(self, shards: int) -> None:
+        self.logs: dict[str, list[list[bytes]]] = {kind: [[] for _ in range(shards)] for kind in (LEGS, RECORDS)}
+
+    def send(self, kind: str, shard: int, value: bytes) -> None:
+        self.logs[kind][shard].append(value)
+
+    def flush(self) -> None:
+        """Everything is acknowledged at once."""
+
+    def ends(self, shard: int) -> tuple[int, int]:
+        return len(self.logs[LEGS][shard]), len(self.logs[RECORDS][shard])
+
+    def begins(self, shard: int) -> tuple[int, int]:
+        return 0, 0
+
+    def read(self, kind: str, shard: int, first: int, last: int) -> Iterator[tuple[int, bytes]]:
+        yield from enumerate(self.logs[kind][shard][first:last], first)
+
+
+class Store:
+    """The database: offsets by compare-and-set, what stands of findings, counts, evidence."""
+
+    def __init__(self, shards: int) -> None:
+        self.rows = [ShardRow(shard, 0, 0, 0, None, "", 0, 0, {}) for shard in range(shards)]
+        self.findings: dict[str, Any] = {}
+        self.counts: Counter[Any] = Counter()
+        self.evidence: set[str] = set()
+
+    def own(self, shard: int) -> ShardRow:
+        self.rows[shard] = replace(self.rows[shard], epoch=self.rows[shard].epoch + 1)
+        return self.rows[shard]
+
+    def commit(self, steps: Sequence[Step]) -> set[int]:
+        lost = set()
+        for step in steps:
+            move, row = step.move, self.rows[step.move.shard]
+            if (row.epoch, row.legs, row.records) != (move.epoch, move.legs_from, move.records_from):
+                lost.add(move.shard)
+                continue
+            self.rows[move.shard] = replace(row, legs=move.legs_to, records=move.records_to)
+            for change in step.changes:
+                if change.finding is None:
+                    self.findings.pop(change.finding_id, None)
+                else:
+                    self.findings[change.finding_id] = change.finding
+            for key, n in step.tally.counts.items():
+                self.counts[key.outcome] += n
+            self.evidence |= {record.transaction_id for record in step.evidence}
+        return lost
+
+
+@dataclass
+class World:
+    """One run of the protocol under a seed."""
+
+    profile: str
+    parties: Sequence[Mapping[str, Any]]
+    rows: Sequence[Mapping[str, Any]]
+    chance: random.Random
+    folder: Path
+
+    def __post_init__(self) -> None:
+        chance = self.chance
+        self.shards = chance.choice((1, 2, 3, 5))
+        self.partitions = chance.choice((1, 2, 3))
+        held = compiled(self.profile)
+        self.judgement = Judgement(held, scoring(), None, ())
+        table = canonical.parties([dict(row) for row in self.parties]) if self.parties else None
+        known = None if table is None else Parties(table, PartyRows())
+        self.resolve = lambda frame: resolve(frame, held.profile, known, self.shards)
+        self.decoder = Numbered(self.rows)
+        self.source: list[list[Message]] = [[] for _ in range(self.partitions)]
+        self.group = [0] * self.partitions  # offsets that the intakes committed
+        self.topics, self.store = Topics(self.shards), Store(self.shards)
+        self.owner: dict[int, int] = {}  # who the broker says owns a shard, a worker's number
+        self.crashes = self.poisoned = 0
+        self.said: list[str] = []
+
+    def publish(self, value: bytes) -> None:
+        """One message, to a partition as chance has it."""
+        partition = self.chance.randrange(self.partitions)
+        log = self.source[partition]
+        log.append(Message(TOPIC, partition, len(log), NOW, None, value))
+
+    # ------------------------------------------------------------------ who acts
+
+    def intake(self, partitions: Sequence[int]) -> Iterator[None]:
+        """An intake of some partitions, from where the group stands."""
+        core = IntakeCore("sim", self.shards, self.decoder, self.resolve)  # type: ignore[arg-type]
+        at = {p: self.group[p] for p in partitions}
+        core.assign({(TOPIC, p): offset for p, offset in at.items()})
+        while True:
+            for p in partitions:
+                some = self.source[p][at[p] : at[p] + self.chance.randint(0, 3)]
+                core.take(some)
+                at[p] += len(some)
+            yield
+            known = {(TOPIC, p): Assigned(self.partitions, at[p] == len(self.source[p])) for p in partitions}
+            flushed = core.flush(NOW, known)
+            for shard, block in enumerate(flushed.blocks):
+                self.topics.send(LEGS, shard, block)
+                yield
+            for (_, p), offset in flushed.offsets.items():
+                self.group[p] = max(self.group[p], offset)
+            yield
+
+    def worker(self, me: int) -> Iterator[None]:
+        """A worker: whatever it is assigned it takes over; whatever was taken from it, it drops when it notices."""
+        held: dict[int, Shard] = {}
+        while True:
+            for number in [n for n, who in sorted(self.owner.items()) if who == me and n not in held]:
+                folder = self.folder / f"shard-{number}"
+                folder.mkdir(parents=True, exist_ok=True)
+                terms = ShardTerms(number, self.shards, self.judgement, LATENESS, folder)
+                held[number] = take_over(terms, "sim", self.store.own, self.topics, NOW, self.said.append)
+                yield
+            if self.chance.random() < 0.5:  # a revoke is noticed late or never: a zombie's commit must fail
+                held = {n: shard for n, shard in held.items() if self.owner.get(n) == me}
+            steps = []
+            for number, shard in held.items():
+                blocks, letters = self.inputs(shard, number)
+                if blocks or letters:
+                    steps.append(shard.step(blocks, letters, NOW))
+            yield
+            for step in steps:
+                for to, letter in step.letters:
+                    self.topics.send(RECORDS, to, letter)
+                    yield
+            for lost in self.store.commit(steps):
+                del held[lost]
+            yield
+            if held and self.chance.random() < 0.1:
+                self.chance.choice(list(held.values())).snapshot("sim")
+                yield
+
+    def inputs(self, shard: Shard, number: int) -> tuple[list[Any], list[Any]]:
+        """What a shard reads next: some of both topics."""
+        legs, records = (self.topics.logs[kind][number] for kind in (LEGS, RECORDS))
+        n, m = self.chance.randint(0, 4), self.chance.randint(0, 6)
+        blocks = list(enumerate(legs))[shard.at[0] : shard.at[0] + n]
+        letters = list(enumerate(records))[shard.at[1] : shard.at[1] + m]
+        return (
+            [(offset, unpack_block(value)) for offset, value in blocks],
+            [(offset, unpack_letter(value)) for offset, value in letters],
+        )
+
+    # ------------------------------------------------------------------ what happens
+
+    def run(self) -> None:
+        """Publish, crash, rebalance and deliver as chance has it; then let everything come to rest."""
+        chance = self.chance
+        lines = [b"%d" % number for number in range(len(self.rows))]
+        workers: dict[int, Iterator[None]] = {}
+        self.rebalance(range(chance.randint(1, 3)))
+        intakes = self.new_intakes()
+        while lines or chance.random() < 0.9:
+            if lines and chance.random() < 0.3:
+                n = chance.choice((1, 1, 2, 5))
+                self.publish(b" ".join(lines[:n]))
+                del lines[:n]
+                if chance.random() < 0.05:
+                    self.publish(POISON)
+                    self.poisoned += 1
+            if chance.random() < 0.04:
+                self.crashes += 1
+                workers.pop(chance.choice([*workers, 0]), None)  # its memory is gone; it comes again as itself
+            if chance.random() < 0.03:
+                self.crashes += 1
+                intakes = self.new_intakes(overlap=intakes if chance.random() < 0.3 else ())
+            if chance.random() < 0.04:
+                self.rebalance(range(chance.randint(1, 3)))
+            for number in set(self.owner.values()) - workers.keys():
+                workers[number] = self.worker(number)
+            next(chance.choice([*workers.values(), *intakes]))
+        self.rest(workers, intakes)
+
+    def rest(self, workers: dict[int, Iterator[None]], intakes: Sequence[Iterator[None]]) -> None:
+        """No more faults: everybody acts in turn until nobody has anything left."""
+        for number in set(self.owner.values()) - workers.keys():
+            workers[number] = self.worker(number)
+        for _ in range(20_000):
+            if self.group == [len(log) for log in self.source]:
+                intakes = ()
+            ends = [self.topics.ends(shard) for shard in range(self.shards)]
+            if not intakes and ends == [(row.legs, row.records) for row in self.store.rows]:
+                return
+            for actor in (*workers.values(), *intakes):
+                next(actor)
+        raise AssertionError("the world never comes to rest")
+
+    def rebalance(self, workers: Sequence[int]) -> None:
+        self.owner = {shard: self.chance.choice(workers) for shard in range(self.shards)}
+
+    def new_intakes(self, overlap: Sequence[Iterator[None]] = ()) -> list[Iterator[None]]:
+        """Intakes over all partitions; now and then an old one goes on beside them for a while."""
+        split = self.chance.randint(0, self.partitions)
+        parts = [part for part in (range(split), range(split, self.partitions)) if len(part)]
+        return [*(self.intake(part) for part in parts), *list(overlap)[:1]]
