@@ -178,7 +178,9 @@ class Fields:
 
     def _hash_all(self) -> None:
         """All columns at once: of few rows a question to the frame costs more than its answer."""
-        frame = self.frame.select(name for name in self.frame.columns if not name.startswith("_"))  # no fields
+        # Hashes that stand beside a record, and what is fixed about it, are no fields.
+        fields = (name for name, kind in self.frame.schema.items() if kind != pl.UInt64 and not name.startswith("_"))
+        frame = self.frame.select(fields)
         nulls = frame.null_count().row(0) if frame.width else ()
         self._hashes = dict.fromkeys(frame.columns)
         if not self.rows:
