@@ -19,7 +19,7 @@ import polars as pl
 from aml.domain.transaction import CANONICAL
 from aml.pipeline.resolved import EVERYWHERE, SHARD
 from aml.pipeline.watermark import RANK
-from aml.stream.decode import Decoder, Message, day_of
+from aml.stream.decode import Decoder, Message
 from aml.stream.wire import Block, BlockHead, Consumed, RejectRow, SourceRange, pack_block
 
 I64 = npt.NDArray[np.int64]
@@ -207,18 +207,24 @@ def _size(messages: Sequence[Message]) -> int:
 
 
 def _consumed(rows: pl.DataFrame, rejects: list[RejectRow]) -> dict[int, list[Consumed]]:
-    """By source partition: how many elements of each institution, source and day there were, read or not."""
-    counted: Counter[tuple[int, str, str, str]] = Counter()
-    if rows.height:
-        day = (pl.col("_received") // 86_400_000_000).alias("day")
-        keys = ["_partition", pl.col("institution"), pl.col("source").fill_null(""), day]
-        for partition, institution, source, number, n in rows.group_by(keys).len().iter_rows():
-            counted[partition, institution, source, day_of(number * 86_400_000_000)] += n
-    for r in rejects:
-        counted[r.partition, r.institution, r.source, r.day] += 1
+    """By source partition: how many elements of each institution, source and day its messages held, read or not."""
+    day = (pl.col("_received") // 86_400_000_000).cast(pl.Int32).cast(pl.Date).cast(pl.String)
+    keys = {"_partition": pl.Int32, "institution": pl.String, "source": pl.String, "day": pl.String}
+    schema = {**keys, "_offset": pl.Int64}
+    read = rows.select(pl.col("_partition"), "institution", pl.col("source").fill_null(""), day.alias("day"), "_offset")
+    unread = [(r.partition, r.institution, r.source, r.day, r.offset) for r in rejects]
+    counted = pl.concat([read, pl.DataFrame(unread, schema=schema, orient="row")]).group_by(list(schema)).len()
+    ordered = counted.sort(list(schema))
+    # Messages one after another that hold as many are one run.
+    follows = pl.all_horizontal(pl.col(*keys, "len").eq_missing(pl.col(*keys, "len").shift(1)))
+    follows &= pl.col("_offset").eq_missing(pl.col("_offset").shift(1) + 1)
+    runs = ordered.with_columns((~follows).cum_sum().alias("run")).group_by("run", *keys, "len").agg(
+        pl.col("_offset").first().alias("first"), pl.col("_offset").last().alias("last")
+    )  # fmt: skip
     found: dict[int, list[Consumed]] = {}
-    for (partition, institution, source, on), n in sorted(counted.items()):
-        found.setdefault(partition, []).append(Consumed(institution, source, on, n))
+    columns = ("_partition", "first", "last", "institution", "source", "day", "len")
+    for partition, first, last, institution, source, on, n in runs.sort("run").select(columns).iter_rows():
+        found.setdefault(partition, []).append(Consumed(first, last + 1, institution, source, on, n))
     return found
 
 

@@ -192,7 +192,7 @@ class Shard:
         for part in block.head.ranges:
             key = (part.topic, part.partition)
             covered = self.covered.get(key, part.first)
-            if part.next > covered or part.first == part.next:
+            if part.next >= covered:  # one that ends below knows less than what was said already
                 self._progress(part)
             self.covered[key] = max(covered, part.next)
 

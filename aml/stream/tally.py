@@ -46,8 +46,8 @@ class Tally:
         covered: how far each source partition was covered before this block; what lies below was counted then.
         """
         for part in head.ranges:
-            start = covered.get((part.topic, part.partition), part.first)
-            if part.partition % head.shards != head.shard or part.next < start or part.first < start:
+            since = covered.get((part.topic, part.partition), part.first)
+            if part.partition % head.shards != head.shard or part.next < since:
                 continue
             self.sources[part.topic, part.partition] = SourceRow(
                 part.topic, part.partition, part.first, part.next, part.partitions, part.reached_at, part.ended,
@@ -55,7 +55,7 @@ class Tally:
             )  # fmt: skip
             for c in part.consumed:
                 key = CountKey(part.topic, part.partition, c.institution, c.source, c.day, "consumed")
-                self.counts[key] += c.elements
+                self.counts[key] += c.elements(since)
         for r in head.rejects:
             if r.offset < covered.get((r.topic, r.partition), 0):
                 continue

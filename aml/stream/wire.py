@@ -23,12 +23,22 @@ T = TypeVar("T")
 
 
 class Consumed(msgspec.Struct, array_like=True, frozen=True):
-    """How many elements of a range were consumed: a batch holds many, what cannot be read counts one."""
+    """That each message of [first, next) held so many elements of one institution, source and day.
 
+    A batch holds many elements, what cannot be read counts one. By message, since ranges of two intakes may overlap in
+    part: what lies below is counted already.
+    """
+
+    first: int
+    next: int
     institution: str
     source: str
     day: str  # UTC day of the broker's timestamp
-    elements: int
+    each: int
+
+    def elements(self, since: int = 0) -> int:
+        """Elements of the messages from offset `since` on."""
+        return self.each * max(0, self.next - max(self.first, since))
 
 
 class SourceRange(msgspec.Struct, array_like=True, frozen=True):

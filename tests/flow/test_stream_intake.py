@@ -104,7 +104,7 @@ class Told:
             fresh[r.partition] = at
             self.covered[shard, r.partition] = max(at, r.next)
             if shard == 0 and r.first == at:
-                self.consumed += sum(c.elements for c in r.consumed)
+                self.consumed += sum(c.elements() for c in r.consumed)
         told = block.rows.select("_partition", "_offset", "_index").rows() if block.rows.height else []
         for places, into in (
             (told, self.rows), ([(r.partition, r.offset, r.index) for r in block.head.rejects], self.rejects),

@@ -165,7 +165,7 @@ def test_what_is_consumed_is_what_was_read_and_what_was_not(messages, shards):
     for flush in made:
         for r in flush[0].head.ranges:
             for c in r.consumed:
-                consumed[r.partition, c.institution, c.source, c.day] += c.elements
+                consumed[r.partition, c.institution, c.source, c.day] += c.elements()
     found = Decoder(TERMS).decode(messages)
     by_offset = {(m.partition, m.offset): m for m in messages}
     wanted: Counter[tuple[int, str, str, str]] = Counter(
