@@ -47,10 +47,10 @@ def test_gaps_are_those_of_the_set_of_numbers(writes):
     assert list(found.gaps) == gaps
     assert found.missing == sum(last - first + 1 for first, last in gaps)
     held = Counter(number // BLOCK for number in came)
-    full = [(row.block, row.block + row.blocks) for row in rows if row.shard == -1]
-    # Full blocks take no other room than their run.
+    full = [(row.block, row.block + row.blocks) for row in rows if not row.seen]
+    # Full blocks take no other room than their run, whosesoever row it is.
     assert all((held[block] == BLOCK) == any(a <= block < b for a, b in full) for block in held)
-    assert not any(a <= row.block < b for row in rows if row.shard != -1 for a, b in full)
+    assert not any(a <= row.block < b for row in rows if row.seen for a, b in full)
     assert len(full) == len({block for block in held if held[block] == BLOCK and held[block - 1] != BLOCK})
     database.close()
 
