@@ -23,7 +23,7 @@ from aml.pipeline.watermark import LATENESS
 from aml.store.stream_rows import ShardRow
 from aml.stream.decode import Decoded, Message
 from aml.stream.intake import Assigned, IntakeCore
-from aml.stream.mail import unpack_letter
+from aml.stream.mail import bundled, unpack_letters
 from aml.stream.shard import Shard, ShardTerms, Step
 from aml.stream.takeover import LEGS, RECORDS, take_over
 from aml.stream.wire import RejectRow, unpack_block
@@ -96,8 +96,8 @@ class Store:
         self.counts: Counter[Any] = Counter()
         self.evidence: set[str] = set()
 
-    def own(self, shard: int) -> ShardRow:
-        self.rows[shard] = replace(self.rows[shard], epoch=self.rows[shard].epoch + 1)
+    def own(self, shard: int, seen: int) -> ShardRow:
+        self.rows[shard] = replace(self.rows[shard], epoch=max(self.rows[shard].epoch, seen) + 1)
         return self.rows[shard]
 
     def commit(self, steps: Sequence[Step]) -> set[int]:
@@ -192,10 +192,9 @@ class World:
                 if blocks or letters:
                     steps.append(shard.step(blocks, letters, NOW))
             yield
-            for step in steps:
-                for to, letter in step.letters:
-                    self.topics.send(RECORDS, to, letter)
-                    yield
+            for to, message in bundled(letter for step in steps for letter in step.letters):
+                self.topics.send(RECORDS, to, message)
+                yield
             for lost in self.store.commit(steps):
                 del held[lost]
             yield
@@ -211,7 +210,7 @@ class World:
         letters = list(enumerate(records))[shard.at[1] : shard.at[1] + m]
         return (
             [(offset, unpack_block(value)) for offset, value in blocks],
-            [(offset, unpack_letter(value)) for offset, value in letters],
+            [(offset, unpack_letters(value)) for offset, value in letters],
         )
 
     # ------------------------------------------------------------------ what happens

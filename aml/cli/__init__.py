@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from aml.cli import alerts, demo, dlq, evaluate, intake, reconcile, rules, run, simulate, status, train
+from aml.cli import alerts, demo, dlq, evaluate, intake, reconcile, rules, run, simulate, status, train, worker
 from aml.cli.codes import ExitCode, table_of_codes
 from aml.cli.root import Root
 
@@ -31,6 +31,7 @@ evaluate.add_to(app)
 app.add_typer(dlq.app, name="dlq")
 reconcile.add_to(app)
 intake.add_to(app)
+worker.add_to(app)
 demo.add_to(app)
 
 

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def opened(url: str) -> Iterator[Database]:
-    """The database at `url`, which must be there; a failure to open it ends the command with the code for that."""
+def opened(url: str, *, create: bool = False) -> Iterator[Database]:
+    """The database at `url`, made where asked; a failure to open it ends the command with the code for that."""
     from aml.store.database import open_database
 
     with ends_with(ExitCode.DATABASE):
-        database = open_database(url, create=False)
+        database = open_database(url, create=create)
     try:
         yield database
     finally:

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError
+from sqlalchemy.exc import (
+    DataError,
+    DBAPIError,
+    IntegrityError,
+    InterfaceError,
+    OperationalError,
+    ProgrammingError,
+)
 
 from aml.domain.errors import StoreError
 
@@ -45,3 +52,17 @@ def failure(name: str, error: DBAPIError) -> StoreError | DBAPIError:
         if sign in said.lower():
             return StoreError(f"database {name}: {mend} ({said.splitlines()[0]})")
     return error
+
+
+# What no waiting mends.
+_LASTING = ("permission denied", "authentication failed", "does not exist", "read-only", "readonly", "malformed",
+            "not a database")  # fmt: skip
+
+
+def will_pass(error: BaseException) -> bool:
+    """Whether an error of a database passes by itself: a server away, a full disk, a deadlock; not rights or names."""
+    cause = error.__cause__ if isinstance(error, StoreError) else error
+    if not isinstance(cause, OperationalError | InterfaceError):
+        return isinstance(cause, DBAPIError) and cause.connection_invalidated
+    said = str(cause.orig).lower()
+    return not any(sign in said for sign in _LASTING)

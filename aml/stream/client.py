@@ -38,6 +38,9 @@ class Consumer(Protocol):
     def ended(self, place: Place) -> bool:
         """Whether everything in a partition was handed out."""
 
+    def nothing_more(self, places: Sequence[Place]) -> set[Place]:
+        """Those of which everything was handed out that the broker has now; none where it does not answer."""
+
     def partitions(self, topic: str) -> int:
         """How many partitions a topic has now; 0 where it is not there."""
 

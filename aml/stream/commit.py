@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from aml.scoring.config import ScoringConfig
 from aml.store.database import Database
+from aml.store.failures import will_pass
+from aml.store.stream import load_shards
 from aml.stream.shard import Step
 
 
@@ -17,15 +19,56 @@ def commit(database: Database, steps: Sequence[Step], scoring: ScoringConfig) ->
     """
     with database.begin() as uow:
         lost = uow.stream.advance([step.move for step in steps])
-        good = [step for step in steps if step.move.shard not in lost]
-        applied = uow.findings.apply([change for step in good for change in step.changes])
-        uow.findings.add_evidence([record for step in good for record in step.evidence])
+        good = {step.move.shard: step for step in steps if step.move.shard not in lost}
+        applied = uow.findings.apply([change for step in good.values() for change in step.changes])
+        uow.findings.add_evidence([record for step in good.values() for record in step.evidence])
         uow.alerts.recompute(applied.subjects, scoring)
-        uow.dead_letters.add([letter for step in good for letter in step.tally.letters])
-        for step in good:
-            shard, tally = step.move.shard, step.tally
-            uow.stream.count(shard, tally.counts)
-            uow.stream.total(shard, tally.totals)
-            uow.stream.sequences(shard, tally.sequences)
-            uow.stream.sources(tally.sources.values())
+        uow.dead_letters.add([letter for step in good.values() for letter in step.tally.letters])
+        uow.stream.count_all({shard: step.tally.counts for shard, step in good.items()})
+        uow.stream.total_all({shard: step.tally.totals for shard, step in good.items()})
+        uow.stream.sequences_all({shard: step.tally.sequences for shard, step in good.items()})
+        uow.stream.sources(source for step in good.values() for source in step.tally.sources.values())
     return lost
+
+
+def commit_surely(
+    database: Database, steps: Sequence[Step], scoring: ScoringConfig, wait: Callable[[Exception], None]
+) -> set[int]:
+    """Commit as `commit` does, through whatever passes by itself: `wait` is called between two tries, and may raise.
+
+    Whether a commit that failed on its way was made, the offsets tell.
+    """
+    left, lost = list(steps), set[int]()
+    asked = True  # nothing to ask about yet
+    while left:
+        try:
+            if not asked:
+                left, gone = unmade(database, left)
+                lost |= gone
+                asked = True
+            if left:
+                lost |= commit(database, left, scoring)
+            return lost
+        except Exception as error:
+            if not will_pass(error):
+                raise
+            asked = False
+            wait(error)
+    return lost
+
+
+def unmade(database: Database, steps: Sequence[Step]) -> tuple[list[Step], set[int]]:
+    """Steps that the database does not have yet, and shards that stand elsewhere than before or after theirs."""
+    with database.read() as connection:
+        rows = {row.shard: row for row in load_shards(connection)}
+    left, lost = [], set()
+    for step in steps:
+        move, row = step.move, rows[step.move.shard]
+        if row.epoch != move.epoch or (row.legs, row.records) not in (
+            (move.legs_from, move.records_from),
+            (move.legs_to, move.records_to),
+        ):
+            lost.add(move.shard)
+        elif (row.legs, row.records) == (move.legs_from, move.records_from):
+            left.append(step)
+    return left, lost

@@ -12,6 +12,10 @@ INTAKE = (
     "intake.after_poll", "intake.before_produce", "intake.after_first_block", "intake.after_produce",
     "intake.before_commit", "intake.after_commit",
 )  # fmt: skip
+WORKER = (
+    "worker.before_evaluate", "worker.before_produce", "worker.after_first_letter", "worker.after_produce",
+    "worker.before_commit", "worker.after_commit",
+)  # fmt: skip
 
 
 def _wanted() -> tuple[str, int]:

@@ -26,13 +26,15 @@ I64 = npt.NDArray[np.int64]
 U64 = npt.NDArray[np.uint64]
 Place = tuple[str, int]
 """Topic and partition."""
+SKEW: Final = 5_000_000  # µs by which a broker's clock may differ from ours
 LARGEST: Final = 6 << 20  # bytes of a block; brokers are told 8 MiB
 _CONNECT: Final = "__connect.errors."
 
 
 @dataclass(frozen=True, slots=True)
 class Assigned:
-    """A source partition that this intake reads. ended: it was read to its end; partitions: of its topic."""
+    """A source partition that this intake reads. ended: it had nothing more after all that was taken was there;
+    partitions: of its topic."""
 
     partitions: int
     ended: bool
@@ -73,6 +75,7 @@ class IntakeCore:
         self._decoder, self._resolve = decoder, resolve
         self._held: deque[Message] = deque()
         self._bytes = 0
+        self._seen = 0  # latest broker timestamp of any message
         self._next: dict[Place, int] = {}  # next offset to hand over, by source partition
 
     @property
@@ -94,6 +97,7 @@ class IntakeCore:
         """Add messages; within a partition in their order."""
         self._held += messages
         self._bytes += _size(messages)
+        self._seen = max(self._seen, max((m.at for m in messages), default=0))
 
     def flush(self, now: int, assigned: Mapping[Place, Assigned], most: int = LARGEST) -> Flushed:
         """Pack what waits, at most so many bytes of it (but one message at least); an empty flush says where it stands.
@@ -107,7 +111,7 @@ class IntakeCore:
         highest: dict[int, dict[str, list[tuple[int, int]]]] = {}
         for partition, institution, t, keys in timed:
             highest.setdefault(partition, {})[institution] = _highest(t, keys)
-        ranges = self._ranges(messages, highest, _consumed(rows, decoded.rejects), assigned)
+        ranges = self._ranges(messages, highest, _consumed(rows, decoded.rejects), assigned, now)
         parts = self._spread(_filled(rows))
         blocks = [pack_block(Block(self._head(shard, now, ranges, decoded.rejects), part)) for shard, part in parts]
         offsets = {(r.topic, r.partition): r.next for r in ranges}
@@ -151,6 +155,7 @@ class IntakeCore:
         highest: Mapping[int, dict[str, list[tuple[int, int]]]],
         consumed: Mapping[int, list[Consumed]],
         assigned: Mapping[Place, Assigned],
+        now: int,
     ) -> list[SourceRange]:
         first: dict[Place, int] = {}
         after: dict[Place, int] = {}
@@ -162,12 +167,15 @@ class IntakeCore:
             if m.at > reached.get(place, 0):
                 reached[place] = m.at
         behind = {m[:2] for m in self._held}
+        # What nobody has sent since, or at most as late as clocks may differ.
+        ended_at = max(self._seen, now - SKEW)
         ranges = []
         for place, known in sorted(assigned.items()):
             start = self._next.get(place, first.get(place, 0))
             ranges.append(SourceRange(
-                *place, start, after.get(place, start), known.partitions, known.ended and place not in behind,
-                reached.get(place, 0), highest.get(place[1], {}), consumed.get(place[1], []),
+                *place, start, after.get(place, start), known.partitions,
+                ended_at if known.ended and place not in behind else 0, reached.get(place, 0),
+                highest.get(place[1], {}), consumed.get(place[1], []),
             ))  # fmt: skip
         return ranges
 

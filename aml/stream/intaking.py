@@ -133,7 +133,7 @@ class Intake:
         while self._parties is not None and not self._parties.refresh():
             if self._is_over():
                 return
-        ended = {place: self._consumer.ended(place) for place in self._places}
+        ended = self._ended()
         counts = {topic: self._consumer.partitions(topic) for topic, _ in self._places}
         assigned = {place: Assigned(counts[place[0]], ended[place]) for place in self._places}
         while True:
@@ -148,6 +148,14 @@ class Intake:
                 break
         self._since, self._last = None, time.monotonic()
         self._consumer.pause(self._balance.waiting(place for place, is_ended in ended.items() if not is_ended))
+
+    def _ended(self) -> dict[Place, bool]:
+        """Which partitions have nothing more. The broker is asked anew where there are several: what one
+        of them gave may be younger than the last look at another."""
+        candidates = [place for place in self._places if self._consumer.ended(place)]
+        if self._consumer.partitions(self._topics.bank) > 1:
+            candidates = list(self._consumer.nothing_more(candidates))
+        return {place: place in candidates for place in self._places}
 
     def _write(self, done: Flushed) -> bool:
         """Write a flush; whether all of it is acknowledged, which only the process's end may prevent."""

@@ -160,6 +160,15 @@ class KafkaPythonConsumer:
             return False
         return end is not None and position is not None and position >= end
 
+    def nothing_more(self, places: Sequence[Place]) -> set[Place]:
+        """See `client.Consumer`."""
+        parts = [kafka.TopicPartition(*place) for place in places]
+        try:
+            ends = self._consumer.end_offsets(parts, timeout_ms=_ASK_MS) if parts else {}
+            return {tuple(p) for p in parts if self._consumer.position(p, timeout_ms=_ASK_MS) >= ends[p]}
+        except kafka_errors.KafkaError:
+            return set()
+
     def partitions(self, topic: str) -> int:
         """See `client.Consumer`."""
         return len(self._consumer.partitions_for_topic(topic) or ())

@@ -7,6 +7,7 @@ changes nothing.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import msgspec
@@ -14,10 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from aml.engine.layout import TRAIL
-from aml.stream.wire import RECORDS, pack, unpack
+from aml.stream.wire import RECORDS, pack, pack_bundle, unpack, unpack_bundle
 
 Array = npt.NDArray[Any]
 RECORD, MARKER, ROUND = 0, 1, 2  # kinds of letter
+BUNDLE_BYTES: Final = 4 << 20  # a message holds so much, but one letter at least
 
 HOLDER: Final = np.dtype([("hi", "u8"), ("lo", "u8"), ("ours", "?")])
 TRANSACTION: Final = np.dtype(
@@ -87,6 +89,28 @@ def pack_letter(head: Head, tables: dict[str, Array]) -> bytes:
 
 
 def unpack_letter(value: bytes) -> Letter:
-    """The letter that a message of `aml.records.v1` holds. Raises AmlError for what is none."""
+    """The letter of these bytes. Raises AmlError for what is none."""
     head, _ = unpack(RECORDS, value, Head)
     return Letter(head, {name: np.frombuffer(raw, _TABLES[name]) for name, raw in head.tables.items()})
+
+
+def bundled(letters: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
+    """(receiver, message): letters of a worker's shards to the same receiver as few messages, in their order."""
+    by_receiver: dict[int, list[bytes]] = {}
+    for to, letter in letters:
+        by_receiver.setdefault(to, []).append(letter)
+    for to, waiting in by_receiver.items():
+        held: list[bytes] = []
+        size = 0
+        for letter in waiting:
+            if held and size + len(letter) > BUNDLE_BYTES:
+                yield to, pack_bundle(held)
+                held, size = [], 0
+            held.append(letter)
+            size += len(letter)
+        yield to, pack_bundle(held)
+
+
+def unpack_letters(value: bytes) -> list[Letter]:
+    """The letters that a message of `aml.records.v1` holds. Raises AmlError for what is none."""
+    return [unpack_letter(letter) for letter in unpack_bundle(value)]

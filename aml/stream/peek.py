@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 from aml.domain.errors import AmlError
 from aml.store.completeness import Known
 from aml.stream.ledger import Broker, Place, Waiting
-from aml.stream.wire import RECORDS, unpack
+from aml.stream.mail import unpack_letters
 
 _POLL_MS: Final = 500
 _AT_ONCE: Final = 500
@@ -156,7 +156,7 @@ def look(
 
     def take(message: Message) -> None:
         nonlocal rows
-        rows += sum(table.height for table in unpack(RECORDS, message.value or b"", Any)[1])
+        rows += sum(letter.of("transactions").size for letter in unpack_letters(message.value or b""))
 
     spans = {
         (inner[1], shard.shard): (max(shard.records, begin), end)

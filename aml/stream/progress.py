@@ -2,7 +2,8 @@
 
 The watermark of an institution is the least progress of its source partitions and never falls. A partition that was
 read to its end does not hold it back while the others come no more than one hour of event time further: an idle
-partition is not a slow one. All of it is a function of the blocks alone, so every shard comes to the same.
+partition is not a slow one. What counts of the others is what the broker had from them when that end was seen: more may
+have come to both since. All of it is a function of the blocks alone, so every shard comes to the same.
 """
 
 from __future__ import annotations
@@ -25,16 +26,24 @@ class SourceProgress(Progress):
     def __init__(self) -> None:
         super().__init__(0)
         self._ended = np.empty((0, 0), np.int64)  # how far the others were when the partition was last at its end
+        self._at = np.empty(0, np.int64)  # latest broker timestamp by source partition
 
-    def reach(self, source: int, tenants: np.ndarray, t: np.ndarray, keys: np.ndarray, ended: bool) -> None:
-        """Take a range of a source partition: the highest readable times by tenant number, each with its key."""
+    def reach(
+        self, source: int, tenants: np.ndarray, t: np.ndarray, keys: np.ndarray, reached_at: int, ended_at: int
+    ) -> None:  # fmt: skip
+        """Take a range of a source partition: the highest readable times by tenant number, each with its key.
+
+        reached_at: its latest broker timestamp; ended_at: up to which it has nothing more, 0 where more is known.
+        """
         self._widen(source + 1, int(tenants.max(initial=-1)) + 1)
         # The marks are this class's own: the kernel only keeps the highest.
         spare, before = self.marks.copy(), np.empty(t.size, np.int64)
         advance(self._heaps, self._keys, self._counts, spare, source, tenants.astype(np.int32), t, keys, before)
         reached = self._reached()
         furthest = reached.max(axis=0, initial=NO_TIME)
-        self._ended[source] = furthest if ended else np.full(furthest.size, NEVER)
+        self._at[source] = max(self._at[source], reached_at)
+        there = reached[self._at <= ended_at].max(axis=0, initial=NO_TIME)
+        self._ended[source] = there if ended_at else np.full(there.size, NEVER)
         self._mark(reached, furthest)
 
     def expect(self, sources: int) -> None:
@@ -59,13 +68,14 @@ class SourceProgress(Progress):
             self._heaps = np.concatenate([self._heaps, np.zeros((more, wide, RANK), np.int64)])
             self._keys = np.concatenate([self._keys, np.zeros((more, wide, RANK), np.uint64)])
             self._counts = np.concatenate([self._counts, np.zeros((more, wide), np.int32)])
+            self._at = np.concatenate([self._at, np.zeros(more, np.int64)])
         ended = np.full(self._counts.shape, NEVER)
         ended[: self._ended.shape[0], : self._ended.shape[1]] = self._ended
         self._ended = ended
 
     def state(self) -> dict[str, np.ndarray]:
         """As `Progress.state`, and where partitions were at their ends."""
-        return {**super().state(), "ended": self._ended.copy()}
+        return {**super().state(), "ended": self._ended.copy(), "at": self._at.copy()}
 
     @classmethod
     def from_state(cls, state: Mapping[str, np.ndarray]) -> SourceProgress:
@@ -73,5 +83,5 @@ class SourceProgress(Progress):
         self = cls()
         self._heaps, self._keys = state["heaps"].copy(), state["keys"].copy()
         self._counts, self.marks = state["counts"].copy(), state["marks"].copy()
-        self._ended = state["ended"].copy()
+        self._ended, self._at = state["ended"].copy(), state["at"].copy()
         return self

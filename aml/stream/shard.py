@@ -32,7 +32,7 @@ from aml.store.runs import StateFile
 from aml.store.stream import Move, ShardRow
 from aml.stream import snapshot
 from aml.stream.core import Core, Turn
-from aml.stream.mail import MARKER, RECORD, Head, Letter, pack_letter
+from aml.stream.mail import MARKER, RECORD, Head, Letter, bundled, pack_letter
 from aml.stream.post import Outgoing, write_letter
 from aml.stream.progress import SourceProgress
 from aml.stream.records import ShardRecords
@@ -134,15 +134,15 @@ class Shard:
         self.epochs, self._tenants = dict(facts["epochs"]), facts["tenants"]
 
     def markers(self, epoch: int, now: int) -> list[tuple[int, bytes]]:
-        """What every shard is told at a takeover, before anything else under the new epoch."""
+        """What every shard is told at a takeover, before anything else under the new epoch: messages by receiver."""
         me, of = self.terms.shard, self.terms.shards
-        return [(to, pack_letter(Head(me, epoch, to, MARKER, now, mark=epoch), {})) for to in range(of)]
+        return list(bundled((to, pack_letter(Head(me, epoch, to, MARKER, now, mark=epoch), {})) for to in range(of)))
 
     def step(
-        self, blocks: Sequence[tuple[int, Block]], letters: Sequence[tuple[int, Letter]], now: int, *,
+        self, blocks: Sequence[tuple[int, Block]], letters: Sequence[tuple[int, Sequence[Letter]]], now: int, *,
         silent: bool = False,
     ) -> Step:  # fmt: skip
-        """Take what came, each with its offset, and evaluate once. silent: a replay of what was committed.
+        """Take what came, each message with its offset, and evaluate once. silent: a replay of what was committed.
 
         Raises AmlError where the inputs have a hole: then the shard must not go on.
         """
@@ -216,7 +216,8 @@ class Shard:
         pairs = [(number, t, key) for name, number in zip(names, numbers, strict=True) for t, key in part.highest[name]]
         tenants, t, keys = zip(*pairs, strict=True) if pairs else ((), (), ())
         progress.reach(
-            part.partition, np.array(tenants, np.int32), np.array(t, np.int64), np.array(keys, np.uint64), part.ended
+            part.partition, np.array(tenants, np.int32), np.array(t, np.int64), np.array(keys, np.uint64),
+            part.reached_at, part.ended_at,
         )
 
     def _tenants_of(self, names: list[str]) -> list[int]:
@@ -227,16 +228,17 @@ class Shard:
                 self._tenants[name] = int(self.core.acceptor.texts["tenant"].ids(*keys)[0])
         return [self._tenants[name] for name in names]
 
-    def _letters(self, letters: Sequence[tuple[int, Letter]]) -> list[Letter]:
+    def _letters(self, messages: Sequence[tuple[int, Sequence[Letter]]]) -> list[Letter]:
         """The letters of owners that nobody has replaced."""
         heard = []
-        for offset, letter in letters:
+        for offset, letters in messages:
             self.at = (self.at[0], _next(self.at[1], offset, "aml.records", self.terms.shard))
-            head = letter.head
-            known = self.epochs.get(head.sender, 0)
-            self.epochs[head.sender] = max(known, head.epoch)
-            if head.epoch >= known and head.kind == RECORD:
-                heard.append(letter)
+            for letter in letters:
+                head = letter.head
+                known = self.epochs.get(head.sender, 0)
+                self.epochs[head.sender] = max(known, head.epoch)
+                if head.epoch >= known and head.kind == RECORD:
+                    heard.append(letter)
         return heard
 
     # ------------------------------------------------------------------ what becomes of it

@@ -9,12 +9,16 @@ from typing import Final, Protocol
 from aml.domain.errors import AmlError
 from aml.store.stream_rows import ShardRow
 from aml.stream import snapshot
-from aml.stream.mail import unpack_letter
+from aml.stream.mail import unpack_letters
 from aml.stream.shard import Shard, ShardTerms
 from aml.stream.wire import unpack_block
 
 LEGS, RECORDS = "legs", "records"
 _AT_ONCE: Final = 200  # messages of a replay in one step
+
+
+class Stopped(Exception):
+    """The process was told to end while it waited."""
 
 
 class Log(Protocol):
@@ -37,13 +41,19 @@ class Log(Protocol):
 
 
 def take_over(
-    terms: ShardTerms, database_id: str, own: Callable[[int], ShardRow], log: Log, now: int, say: Callable[[str], None]
-) -> Shard:
-    """Own a shard: raise its epoch (`own`), tell everybody, and bring its memory to where the database stands.
+    terms: ShardTerms, database_id: str, own: Callable[[int, int], ShardRow], log: Log, now: int,
+    say: Callable[[str], None],
+) -> Shard:  # fmt: skip
+    """Own a shard: raise its epoch, tell everybody, and bring its memory to where the database stands.
 
+    own(shard, seen): raises the shard's epoch above the stored one and one that was seen; where the shard stands.
     Raises AmlError where the topics do not hold what is needed any more.
     """
-    row = own(terms.shard)
+    row = own(terms.shard, 0)
+    seen = _seen(terms.shard, row, log)
+    if seen >= row.epoch:
+        say(f"shard {terms.shard}: epoch {seen} was seen, the database knows {row.epoch}: it was restored")
+        row = own(terms.shard, seen)
     shard = Shard(terms)
     for to, marker in shard.markers(row.epoch, now):
         log.send(RECORDS, to, marker)
@@ -60,6 +70,14 @@ def take_over(
     replay(shard, row, log, now)
     shard.own(row, ends)
     return shard
+
+
+def _seen(shard: int, row: ShardRow, log: Log) -> int:
+    """The highest epoch that owners of the shard told of after where the database stands: more than it knows, where it
+    was restored from a backup."""
+    _, end = log.ends(shard)
+    letters = (one for _, value in log.read(RECORDS, shard, row.records, end) for one in unpack_letters(value))
+    return max((letter.head.epoch for letter in letters if letter.head.sender == shard), default=0)
 
 
 def _restored(shard: Shard, database_id: str, row: ShardRow, say: Callable[[str], None]) -> bool:
@@ -87,7 +105,7 @@ def replay(shard: Shard, row: ShardRow, log: Log, now: int) -> None:
     legs, records = log.read(LEGS, number, shard.at[0], row.legs), log.read(RECORDS, number, shard.at[1], row.records)
     while shard.at != (row.legs, row.records):
         blocks = [(offset, unpack_block(value)) for offset, value in _some(legs)]
-        letters = [(offset, unpack_letter(value)) for offset, value in _some(records)]
+        letters = [(offset, unpack_letters(value)) for offset, value in _some(records)]
         if not blocks and not letters:
             raise AmlError(f"shard {number}: its topics end before the database's {(row.legs, row.records)}")
         shard.step(blocks, letters, now, silent=True)

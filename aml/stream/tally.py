@@ -50,7 +50,7 @@ class Tally:
             if part.partition % head.shards != head.shard or part.next < since:
                 continue
             self.sources[part.topic, part.partition] = SourceRow(
-                part.topic, part.partition, part.first, part.next, part.partitions, part.reached_at, part.ended,
+                part.topic, part.partition, part.first, part.next, part.partitions, part.reached_at, part.ended_at > 0,
                 head.shard,
             )  # fmt: skip
             for c in part.consumed:

@@ -17,6 +17,7 @@ from aml.domain.errors import AmlError
 
 BLOCK: Final = b"AMLB"
 RECORDS: Final = b"AMLR"
+BUNDLE: Final = b"AMLP"
 VERSION: Final = 1
 _SIZE: Final = struct.Struct("<I")
 T = TypeVar("T")
@@ -49,7 +50,7 @@ class SourceRange(msgspec.Struct, array_like=True, frozen=True):
     first: int
     next: int
     partitions: int  # of the source topic, as the intake knew them
-    ended: bool  # the intake had read to the partition's end
+    ended_at: int  # broker time up to which the intake had read to the partition's end, UTC µs; 0 where it had not
     reached_at: int  # latest broker timestamp of the range, UTC µs; 0 where it is empty
     highest: dict[str, list[tuple[int, int]]]  # by institution: the highest readable (executed_at, key), at most 100
     consumed: list[Consumed]
@@ -110,8 +111,26 @@ def pack(mark: bytes, head: Any, tables: list[pl.DataFrame]) -> bytes:
     return b"".join(parts)
 
 
+def pack_bundle(messages: list[bytes]) -> bytes:
+    """Several messages as one: what a topic costs, it costs by message."""
+    parts = [BUNDLE, bytes([VERSION])]
+    for message in messages:
+        parts += [_SIZE.pack(len(message)), message]
+    return b"".join(parts)
+
+
+def unpack_bundle(value: bytes) -> list[bytes]:
+    """The messages of a bundle. Raises AmlError as `unpack` does."""
+    return [bytes(part) for part in _parts(BUNDLE, value)]
+
+
 def unpack(mark: bytes, value: bytes, head: type[T]) -> tuple[T, list[pl.DataFrame]]:
     """Head and tables of a message. Raises AmlError for another mark, or a version that is not known here."""
+    parts = _parts(mark, value)
+    return msgspec.msgpack.decode(parts[0], type=head), [_frame(part) for part in parts[1:]]
+
+
+def _parts(mark: bytes, value: bytes) -> list[memoryview]:
     if value[:4] != mark:
         raise AmlError(f"an internal topic holds a message that begins with {value[:4]!r}: nobody else may write there")
     if value[4] != VERSION:
@@ -123,7 +142,7 @@ def unpack(mark: bytes, value: bytes, head: type[T]) -> tuple[T, list[pl.DataFra
         (size,) = _SIZE.unpack_from(value, at)
         parts.append(view[at + 4 : at + 4 + size])
         at += 4 + size
-    return msgspec.msgpack.decode(parts[0], type=head), [_frame(part) for part in parts[1:]]
+    return parts
 
 
 def _table(frame: pl.DataFrame) -> bytes:

@@ -1,0 +1,92 @@
+"""`aml worker`: evaluates the payments of its shards and writes findings and alerts to the database."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Mapping
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from aml.cli import options, render
+
+if TYPE_CHECKING:
+    from aml.stream.shard import Shard
+    from aml.stream.working import Done
+
+
+def add_to(app: typer.Typer) -> None:
+    """Give `app` the command `worker`."""
+    app.command("worker")(worker)
+
+
+def worker(
+    name: Annotated[
+        str | None, typer.Option("--name", help="This worker's name among others.", show_default="lowest free number")
+    ] = None,
+    db: options.Db = options.DEFAULT_DB,
+    profile: options.Profile = options.DEFAULT_PROFILE,
+    lateness: Annotated[
+        str,
+        typer.Option(
+            "--lateness", metavar="SPAN", envvar="AML_LATENESS", help="How late a record may come and still count."
+        ),
+    ] = "7d",
+    history_from: options.HistoryFrom = None,
+    models: options.Models = None,
+    json: options.Json = False,
+) -> None:
+    """Bring the payments of some shards through rules and models into scored alerts; runs until it is stopped.
+
+    Several workers share the shards, on PostgreSQL; SQLite takes one.
+    """
+    from aml.cli.database import opened
+    from aml.pipeline.inforce import load_judgement
+    from aml.pipeline.kernels import compile_kernels
+    from aml.pipeline.threads import hasty_threads
+    from aml.store.statefolder import folder_of
+    from aml.stream import ask, logs
+    from aml.stream.member import claim
+    from aml.stream.start import state_folder
+    from aml.stream.startworker import Places, work
+
+    logs.begin()
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    judgement = load_judgement(profile, models, options.read_history_from(history_from))
+    late = options.read_span(lateness)
+    compile_kernels(render.say)
+    counted = _Counted()
+    with ExitStack() as stack:
+        member = claim(state_folder(), "worker", name)
+        stack.callback(member.release)
+        database = stack.enter_context(opened(db, create=True))
+        folder = stack.enter_context(folder_of(database, state_folder()))
+        folder.mkdir(parents=True, exist_ok=True)
+        stack.enter_context(hasty_threads())
+        render.say(f"{member.name} works on {database.name}: stop it with Ctrl-C or SIGTERM")
+        work(ask.connection(), Places(), member, database, judgement, late, folder, stop, counted)
+    if json:
+        render.emit({"worker": member.name, "steps": counted.steps, "findings": counted.changes})
+    else:
+        render.say(f"{member.name} ended: {counted.steps:,} steps, {counted.changes:,} findings told")
+
+
+class _Counted:
+    """What the process has done."""
+
+    steps = 0
+    changes = 0
+
+    def stepped(self, done: Done) -> None:
+        self.steps += 1
+        self.changes += sum(len(step.changes) for step in done.steps)
+
+    def owns(self, shards: Mapping[int, Shard], wanted: frozenset[int]) -> None:
+        render.say(f"has shards {', '.join(map(str, sorted(shards))) or 'none'} of {len(wanted)} that are its own")
+
+    def outage(self, kind: str, seconds: float) -> None:
+        """Is logged where it happens."""

@@ -1,0 +1,119 @@
+"""Puts a worker together, runs it in its threads beside Faust's loop, and ends all of it in order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from aml.domain.errors import AmlError
+from aml.pipeline.inforce import Judgement
+from aml.store.database import Database
+from aml.stream.chores import Chores, Told
+from aml.stream.client import Connection
+from aml.stream.faustapp import FaustTerms, make_app
+from aml.stream.inbox import Inbox
+from aml.stream.kafkalog import KafkaLog
+from aml.stream.member import Member
+from aml.stream.outbox import Relay
+from aml.stream.takeover import LEGS, RECORDS
+from aml.stream.takeovers import Takeovers, WorkerTerms
+from aml.stream.working import Watcher, Worker
+
+ENDS_IN: Final = 6.0  # seconds that the last step may take after the worker was told to stop
+_log: Final = logging.getLogger("aml.worker")
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Topics and group, and how Faust reaches the brokers (aiokafka's options)."""
+
+    legs: str = "aml.legs.v1"
+    records: str = "aml.records.v1"
+    alerts: str = "aml.alerts.v1"
+    group: str = "aml-worker"
+    options: dict[str, object] = field(default_factory=dict)
+
+    @property
+    def by_kind(self) -> dict[str, str]:
+        """The internal topics by what they are to a shard."""
+        return {LEGS: self.legs, RECORDS: self.records}
+
+
+@dataclass(slots=True)
+class _Failure:
+    """What ended a thread before its time."""
+
+    error: BaseException | None = None
+
+
+def work(
+    connection: Connection, places: Places, member: Member, database: Database, judgement: Judgement, lateness: int,
+    state: Path, stop: threading.Event, watcher: Watcher,
+) -> None:  # fmt: skip
+    """Work until `stop` is set. Raises AmlError where going on would lose something, or something is not there."""
+    log = KafkaLog(connection, places.by_kind, stop.is_set)
+    shards = _shards(log)
+    with database.begin() as uow:
+        uow.stream.begin(shards)
+    terms = WorkerTerms(member.id, shards, judgement, lateness, state, database)
+    inbox = Inbox()
+    takeovers = Takeovers(terms, lambda: KafkaLog(connection, places.by_kind, stop.is_set), stop.is_set)
+    worker = Worker(terms, inbox, log, takeovers, stop.is_set, watcher)
+    relay = Relay(database, Told(connection.producer()), places.alerts)
+    chores = Chores(database, relay, lambda: worker.epochs, member.id)
+    chores.claim()
+    failure = _Failure()
+    steps = _thread("steps", worker.run, failure, stop)
+    beside = _thread("chores", chores.run, failure, stop)
+    told = FaustTerms(connection.brokers, places.options, places.group, member.id, places.by_kind, state)
+    try:
+        asyncio.run(_faust(told, worker, inbox, stop))
+    finally:
+        stop.set()
+        chores.end()
+        steps.join(ENDS_IN)
+        beside.join(ENDS_IN)
+    chores.release()
+    if failure.error is not None:
+        raise failure.error
+
+
+def _shards(log: KafkaLog) -> int:
+    counts = {kind: log.partitions(kind) for kind in (LEGS, RECORDS)}
+    if counts[LEGS] != counts[RECORDS]:
+        raise AmlError(
+            f"the topics of legs and records have {counts[LEGS]} and {counts[RECORDS]} partitions: they must have as "
+            "many; remove the emptier one and make it again with `aml topics apply`"
+        )
+    return counts[LEGS]
+
+
+def _thread(name: str, run: Callable[[], None], failure: _Failure, stop: threading.Event) -> threading.Thread:
+    def guarded() -> None:
+        try:
+            run()
+        except BaseException as error:  # told by the main thread, which ends the process
+            failure.error = failure.error or error
+            stop.set()
+
+    thread = threading.Thread(target=guarded, name=name, daemon=True)
+    thread.start()
+    return thread
+
+
+async def _faust(terms: FaustTerms, worker: Worker, inbox: Inbox, stop: threading.Event) -> None:
+    """Be a member until told to stop."""
+    app = make_app(terms, worker, inbox)
+    await app.start()
+    try:
+        while not stop.is_set():
+            if app.should_stop:
+                raise app.crash_reason or AmlError("Kafka's client ended by itself: see the lines above")
+            await asyncio.sleep(0.1)
+    finally:
+        await asyncio.wait_for(app.stop(), ENDS_IN)

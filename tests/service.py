@@ -1,0 +1,173 @@
+"""The whole service on one machine for tests: a broker, intakes and workers as processes, a database, a bank that sends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import text
+
+from aml.store.database import open_database
+from tests.broker import Broker
+
+ROOT = Path(__file__).parents[1]
+BANK, LEGS, RECORDS, ALERTS = "aml.transactions.v1", "aml.legs.v1", "aml.records.v1", "aml.alerts.v1"
+PARTIES, DEAD, MANIFESTS = "aml.parties.v1", "aml.transactions.v1.dlq", "aml.manifests.v1"
+AML = [sys.executable, "-c", "from aml.cli import main; main()"]
+
+
+@dataclass
+class Process:
+    """One running command, its name and where its output goes."""
+
+    name: str
+    popen: subprocess.Popen[bytes]
+    log: Path
+
+    def kill(self) -> None:
+        self.popen.kill()
+        self.popen.wait(30)
+
+    def stop(self) -> int:
+        """SIGTERM, and wait; its exit code."""
+        self.popen.terminate()
+        return self.popen.wait(30)
+
+    @property
+    def said(self) -> str:
+        return self.log.read_text(encoding="utf-8", errors="replace")
+
+
+@dataclass
+class Service:
+    """Processes that end with it. shards: of the internal topics; partitions: of the bank's."""
+
+    broker: Broker
+    folder: Path
+    db: str
+    shards: int = 4
+    partitions: int = 4
+    settings: dict[str, str] = field(default_factory=dict)
+    running: list[Process] = field(default_factory=list)
+    started: int = 0
+
+    def __enter__(self) -> Service:
+        counts = {LEGS: self.shards, RECORDS: self.shards, BANK: self.partitions, DEAD: 1, MANIFESTS: 1, ALERTS: 2}
+        for topic, partitions in counts.items():
+            self.broker.topic(partitions, topic)
+        self.broker.topic(1, PARTIES, cleanup_policy="compact")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self.running:
+            process.popen.kill()
+        for process in self.running:
+            process.popen.wait(30)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        told = {
+            "AML_KAFKA__BOOTSTRAP_SERVERS": self.broker.bootstrap, "AML_STATE": str(self.folder / "state"),
+            "AML_DB": self.db, "PYTHONPATH": str(ROOT),
+        }  # fmt: skip
+        return {**os.environ, **told, **self.settings}
+
+    def start(self, *arguments: str, **more: str) -> Process:
+        """Start a command that runs until it is stopped."""
+        log = self.folder / f"{self.started:03d}-{arguments[0]}.log"
+        self.started += 1
+        with log.open("wb") as out:
+            popen = subprocess.Popen(
+                [*AML, *arguments], cwd=ROOT, env={**self.environment, **more}, stdout=out, stderr=out
+            )
+        process = Process(arguments[0], popen, log)
+        self.running.append(process)
+        return process
+
+    def run(self, *arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end."""
+        return subprocess.run(
+            [*AML, *arguments], cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=timeout,
+            check=False,
+        )  # fmt: skip
+
+    def send_parties(self, rows: Sequence[dict[str, Any]]) -> None:
+        """The bank's party table, a message a row."""
+        self._send(
+            PARTIES,
+            ((json.dumps([row.get(n) for n in ("account", "role", "valid_from")]).encode(), json.dumps(row).encode(), 0)
+             for row in rows),
+        )  # fmt: skip
+
+    def send(self, lines: Sequence[bytes], batch: int = 500, key: str = "turn") -> None:
+        """The bank's payments, `batch` a message, in their order; to partitions in turn, or by a field of the first."""
+        def messages() -> Iterator[tuple[bytes | None, bytes, int | None]]:
+            for n in range(0, len(lines), batch):
+                value = b"\n".join(lines[n : n + batch])
+                if key == "turn":
+                    yield None, value, n // batch % self.partitions
+                else:
+                    yield str(json.loads(lines[n]).get(key)).encode(), value, None
+
+        self._send(BANK, messages())
+
+    def _send(self, topic: str, messages: Any) -> None:
+        from kafka import KafkaProducer
+
+        producer = KafkaProducer(
+            bootstrap_servers=self.broker.bootstrap, acks="all", compression_type="lz4", linger_ms=5, batch_size=1 << 18
+        )
+        try:
+            for key, value, partition in messages:
+                producer.send(topic, value, key=key, partition=partition)
+            producer.flush()
+        finally:
+            producer.close(timeout=5)
+
+    def reconciled(self, elements: int, seconds: float) -> dict[str, Any]:
+        """Wait until so many elements are accounted for and nothing is pending; the last report."""
+        until = time.monotonic() + seconds
+        report: dict[str, Any] = {}
+        while time.monotonic() < until:
+            done = self.run("reconcile", "--json")
+            if done.stdout.strip():
+                report = json.loads(done.stdout.splitlines()[-1])
+                counted = report["scored"] + report["duplicates"] + sum(report["rejected"].values())
+                if done.returncode == 0 and counted >= elements:
+                    return report
+            dead = [p.log.name for p in self.running if p.popen.poll() not in (None, -signal.SIGKILL, 0)]
+            assert not dead, [p.said[-3000:] for p in self.running if p.log.name in dead]
+            time.sleep(1.0)
+        tails = "\n".join(f"--- {p.log.name}\n{p.said[-1500:]}" for p in self.running)
+        raise AssertionError(f"not reconciled in {seconds} s: {report}\n{done.stderr[-2000:]}\n{tails}")
+
+
+def found(db: str) -> tuple[dict[str, Any], dict[str, Any], set[str]]:
+    """Current findings with their transactions, alerts, and ids of evidence, as a database holds them."""
+    database = open_database(db, create=False)
+    try:
+        with database.read() as c:
+            named: dict[tuple[str, int], list[str]] = {}
+            query = "SELECT finding_id, version, transaction_id FROM finding_transactions ORDER BY 1, 2, place"
+            for finding, version, transaction in c.execute(text(query)):
+                named.setdefault((finding, version), []).append(transaction)
+            columns = "finding_id, version, rule, points, opens, crossed_at, total, measured, networks, path"
+            rows = c.execute(text(f"SELECT {columns} FROM findings WHERE state = 'current'"))
+            findings = {row[0]: (*row[2:], named.get((row[0], row[1]))) for row in rows}
+            alerts = {
+                row[0]: tuple(row[1:])
+                for row in c.execute(text("SELECT alert_id, score, points, band, crossed_at, parts FROM alerts "
+                                          "WHERE status <> 'withdrawn'"))
+            }  # fmt: skip
+            evidence = {row[0] for row in c.execute(text("SELECT transaction_id FROM evidence"))}
+    finally:
+        database.close()
+    return findings, alerts, evidence
