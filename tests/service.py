@@ -21,6 +21,8 @@ from tests.broker import Broker
 ROOT = Path(__file__).parents[1]
 BANK, LEGS, RECORDS, ALERTS = "aml.transactions.v1", "aml.legs.v1", "aml.records.v1", "aml.alerts.v1"
 PARTIES, DEAD, MANIFESTS = "aml.parties.v1", "aml.transactions.v1.dlq", "aml.manifests.v1"
+# With the customer: two persons may hold a mandate on one account since the same day.
+PARTY_KEY = ("account", "role", "customer", "valid_from")
 AML = [sys.executable, "-c", "from aml.cli import main; main()"]
 
 
@@ -103,7 +105,7 @@ class Service:
         """The bank's party table, a message a row."""
         self._send(
             PARTIES,
-            ((json.dumps([row.get(n) for n in ("account", "role", "valid_from")]).encode(), json.dumps(row).encode(), 0)
+            ((json.dumps([row.get(n) for n in PARTY_KEY]).encode(), json.dumps(row).encode(), 0)
              for row in rows),
         )  # fmt: skip
 
