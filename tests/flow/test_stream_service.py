@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
 import subprocess
+import time
+import uuid
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import polars as pl
 import pytest
 
+from aml.stream.failpoints import INTAKE, WORKER
+from aml.stream.faustapp import FaustTerms, make_app
+from aml.stream.inbox import Inbox
+from aml.stream.takeover import LEGS, RECORDS
 from tests.broker import Broker
 from tests.service import AML, ROOT, Service, found
 
@@ -75,3 +84,68 @@ def test_findings_and_alerts_equal_those_of_a_file_run(
         assert [process.stop() for process in intakes] == [0] * len(intakes)
         assert [p.stop() for p in service.running if p.name == "worker"] == [0] * workers
         same(bank, db)
+
+
+def test_whatever_kills_worker_or_intake_nothing_is_lost_or_doubled(tmp_path: Path, bank: Path, postgres_url: str):
+    """Each point of a step and of a flush, once: killed there as by kill -9, the next one goes on."""
+    sent = lines(bank)
+    points = [("worker", name) for name in WORKER] + [("intake", name) for name in INTAKE]
+    part = -(-len(sent) // len(points))
+    with Broker(tmp_path / "kafka") as broker, Service(broker, tmp_path, postgres_url, 4, 2) as service:
+        service.send_parties(parties(bank))
+        service.start("worker", "--name", "other")
+        for n, (command, point) in enumerate(points):
+            dying = service.start(command, AML_FAIL_POINT=f"{point}:{2 if command == 'worker' else 1}")
+            living = service.start("intake" if command == "worker" else "worker")
+            service.send(sent[n * part : (n + 1) * part], 20)
+            assert dying.popen.wait(60) == -signal.SIGKILL, (point, dying.said[-2000:])
+            living.kill()
+        service.start("worker")
+        service.start("intake")
+        report = service.reconciled(len(sent), 120)
+        assert (report["scored"], report["duplicates"], report["rejected"]) == (len(sent), 0, {})
+        same(bank, postgres_url)
+
+
+def test_faust_begins_where_the_database_stands_and_nowhere_else(tmp_path: Path, broker: Broker):
+    """Kafka's own offsets say 15, the shard stands at 7: a Faust that seeks elsewhere must not be used."""
+    from kafka import KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition
+
+    legs, records, group = broker.topic(1), broker.topic(1), f"g{uuid.uuid4().hex[:8]}"
+    producer = KafkaProducer(bootstrap_servers=broker.bootstrap, acks="all")
+    for n in range(20):
+        producer.send(legs, b"%d" % n)
+    producer.flush()
+    producer.close()
+    consumer = KafkaConsumer(bootstrap_servers=broker.bootstrap, group_id=group, enable_auto_commit=False)
+    consumer.assign([TopicPartition(legs, 0)])
+    consumer.commit({TopicPartition(legs, 0): OffsetAndMetadata(15, "", -1)})
+    consumer.close()
+    handed: list[int] = []
+
+    class Noted(Inbox):
+        def put(self, source: tuple[str, int], offset: int, value: bytes) -> None:
+            handed.append(offset)
+            super().put(source, offset, value)
+
+        def wanted(self) -> dict[tuple[str, int], int]:
+            return {}  # nothing is mended: what Faust does by itself is what counts
+
+    inbox = Noted()
+    inbox.open(0, 7, 0)
+    terms = FaustTerms(
+        broker.bootstrap, {}, group, "one", {LEGS: legs, RECORDS: records}, tmp_path
+    )  # fmt: skip
+    assigned: list[frozenset[int]] = []
+
+    async def go() -> None:
+        app = make_app(terms, SimpleNamespace(assign=assigned.append), inbox)
+        await app.start()
+        until = time.monotonic() + 30
+        while (not handed or handed[-1] < 19) and time.monotonic() < until:
+            await asyncio.sleep(0.05)
+        await app.stop()
+
+    asyncio.run(go())
+    assert assigned[-1] == frozenset({0})
+    assert handed == list(range(7, 20))
