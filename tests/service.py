@@ -1,4 +1,4 @@
-"""The whole service on one machine for tests: a broker, intakes and workers as processes, a database, a bank that sends."""
+"""The whole service on one machine for tests: broker, intakes and workers as processes, database, a bank that sends."""
 
 from __future__ import annotations
 

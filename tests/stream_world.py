@@ -22,6 +22,7 @@ from aml.pipeline.resolved import resolve
 from aml.pipeline.watermark import LATENESS
 from aml.store.stream_rows import ShardRow
 from aml.stream.decode import Decoded, Message
+from aml.stream.frozen import adopt, freeze
 from aml.stream.intake import Assigned, IntakeCore
 from aml.stream.mail import bundled, unpack_letters
 from aml.stream.shard import Shard, ShardTerms, Step
@@ -186,21 +187,31 @@ class World:
                 yield
             if self.chance.random() < 0.5:  # a revoke is noticed late or never: a zombie's commit must fail
                 held = {n: shard for n, shard in held.items() if self.owner.get(n) == me}
-            steps = []
-            for number, shard in held.items():
-                blocks, letters = self.inputs(shard, number)
-                if blocks or letters:
-                    steps.append(shard.step(blocks, letters, NOW))
-            yield
-            for to, message in bundled(letter for step in steps for letter in step.letters):
-                self.topics.send(RECORDS, to, message)
-                yield
-            for lost in self.store.commit(steps):
-                del held[lost]
+            yield from self.work(held)
             yield
             if held and self.chance.random() < 0.1:
-                self.chance.choice(list(held.values())).snapshot("sim")
+                shard = self.chance.choice(list(held.values()))
+                frozen = freeze(shard)
+                if self.chance.random() < 0.5:
+                    yield from self.work(held)  # steps go on while it is written
+                if held.get(shard.terms.shard) is shard:
+                    adopt(shard, frozen.write("sim"))
                 yield
+
+    def work(self, held: dict[int, Shard]) -> Iterator[None]:
+        """One step of a worker's shards."""
+        steps = []
+        for number, shard in held.items():
+            blocks, letters = self.inputs(shard, number)
+            if blocks or letters:
+                steps.append(shard.step(blocks, letters, NOW))
+        yield
+        for to, message in bundled(letter for step in steps for letter in step.letters):
+            self.topics.send(RECORDS, to, message)
+            yield
+        for lost in self.store.commit(steps):
+            del held[lost]
+        yield
 
     def inputs(self, shard: Shard, number: int) -> tuple[list[Any], list[Any]]:
         """What a shard reads next: some of both topics."""

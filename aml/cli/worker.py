@@ -36,6 +36,13 @@ def worker(
     ] = "7d",
     history_from: options.HistoryFrom = None,
     models: options.Models = None,
+    snapshots: Annotated[
+        float,
+        typer.Option(
+            "--snapshots", metavar="SECONDS", envvar="AML_SNAPSHOTS", min=1, show_default=True,
+            help="Time between two snapshots of a shard, at least.",
+        ),
+    ] = 120.0,
     json: options.Json = False,
 ) -> None:
     """Bring the payments of some shards through rules and models into scored alerts; runs until it is stopped.
@@ -68,7 +75,7 @@ def worker(
         folder.mkdir(parents=True, exist_ok=True)
         stack.enter_context(hasty_threads())
         render.say(f"{member.name} works on {database.name}: stop it with Ctrl-C or SIGTERM")
-        work(ask.connection(), Places(), member, database, judgement, late, folder, stop, counted)
+        work(ask.connection(), Places(), member, database, judgement, late, folder, stop, counted, snapshots)
     if json:
         render.emit({"worker": member.name, "steps": counted.steps, "findings": counted.changes})
     else:
@@ -87,6 +94,9 @@ class _Counted:
 
     def owns(self, shards: Mapping[int, Shard], wanted: frozenset[int]) -> None:
         render.say(f"has shards {', '.join(map(str, sorted(shards))) or 'none'} of {len(wanted)} that are its own")
+
+    def snapshot(self, size: int, seconds: float) -> None:
+        """Is counted by the metrics alone."""
 
     def outage(self, kind: str, seconds: float) -> None:
         """Is logged where it happens."""

@@ -19,7 +19,7 @@ from aml.store.runs import StateFile
 KIND: Final = "segment"
 SEGMENT_ROWS: Final = 1 << 18  # small enough to be read whole for a few records
 _GROUP_ROWS: Final = 1 << 16
-_NAME: Final = re.compile(r"segment-(\d{12})-(\d{12})\.parquet")
+_NAME: Final = re.compile(r"segment-(\d{12})-(\d{12})(?:-e\d+)?\.parquet")
 
 I64 = npt.NDArray[np.int64]
 
@@ -58,18 +58,10 @@ class Archive:
             return
         first = self.rows - self._held_rows
         last = self.rows
-        name = f"segment-{first:012d}-{last:012d}.parquet"
-        frame = _filled(pl.concat(self._held, how="vertical"))
-        path = self._folder / name
-        write_whole(
-            path,
-            lambda out: frame.write_parquet(
-                out, compression="zstd", compression_level=1, statistics=False, row_group_size=_GROUP_ROWS
-            ),
-        )
+        file = write_segment(self._folder, first, last, pl.concat(self._held, how="vertical"))
         self._held, self._held_rows = [], 0
-        self._segments.append((first, last, name))
-        self._added.append(StateFile(name, KIND, sha256_of(path), path.stat().st_size, last - first))
+        self._segments.append((first, last, file.name))
+        self._added.append(file)
 
     def take_added(self) -> list[StateFile]:
         """The segments written since this was last asked."""
@@ -107,6 +99,19 @@ class Archive:
 
     def _empty(self, columns: Sequence[str] | None) -> pl.DataFrame:
         return pl.DataFrame(schema=dict.fromkeys(columns or ("transaction_id",), pl.String))
+
+
+def write_segment(folder: Path, first: int, last: int, frame: pl.DataFrame, mark: str = "") -> StateFile:
+    """Write rows [first, last) as a segment, fsynced; `mark` goes into its name. Raises OSError."""
+    path = folder / f"segment-{first:012d}-{last:012d}{mark}.parquet"
+    filled = _filled(frame)
+    write_whole(
+        path,
+        lambda out: filled.write_parquet(
+            out, compression="zstd", compression_level=1, statistics=False, row_group_size=_GROUP_ROWS
+        ),
+    )
+    return StateFile(path.name, KIND, sha256_of(path), path.stat().st_size, last - first)
 
 
 def _filled(frame: pl.DataFrame) -> pl.DataFrame:

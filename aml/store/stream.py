@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, Final
 
 from sqlalchemy import Connection, Row, bindparam, func, insert, select, text, update
@@ -11,12 +12,13 @@ from aml.domain.errors import StoreError
 from aml.store.encoding import from_json, to_json
 from aml.store.sequences import Numbers, add_numbers, fold_sequences
 from aml.store.statements import add_to, dialect_insert, insert_new
-from aml.store.stream_rows import CountKey, Lease, Manifest, Move, ReusedId, ShardRow, SourceRow, TotalKey
+from aml.store.stream_rows import CountKey, Lease, Manifest, Move, ReusedId, Segment, ShardRow, SourceRow, TotalKey
 from aml.store.stream_tables import (
     leases,
     stream_counts,
     stream_manifests,
     stream_reused,
+    stream_segments,
     stream_shards,
     stream_sources,
     stream_totals,
@@ -28,6 +30,7 @@ __all__ = [
     "Manifest",
     "Move",
     "ReusedId",
+    "Segment",
     "ShardRow",
     "SourceRow",
     "StreamStore",
@@ -191,6 +194,11 @@ class StreamStore:
         self._connection.execute(
             statement.on_conflict_do_update(index_elements=["topic", "partition"], set_=changed), rows
         )
+
+    def segments(self, written: Iterable[Segment]) -> None:
+        """Name segments of the archive, which are on the disk: readers see no others."""
+        rows = [{**asdict(segment), "archived_at": self._now} for segment in written]
+        insert_new(self._connection, stream_segments, rows)
 
     def reused(self, found: Iterable[ReusedId]) -> int:
         """Name ids that stand twice; returns how many were not named before."""

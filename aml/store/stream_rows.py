@@ -103,6 +103,22 @@ class Manifest:
 
 
 @dataclass(frozen=True, slots=True)
+class Segment:
+    """A segment of the archive: records of a shard's blocks at legs offsets [legs_from, legs_to), in the state folder.
+
+    After a recovery two segments may hold the same record: its coordinates in the source topic tell.
+    """
+
+    name: str
+    shard: int
+    sha256: str
+    bytes: int
+    rows: int
+    legs_from: int
+    legs_to: int
+
+
+@dataclass(frozen=True, slots=True)
 class Lease:
     """Who holds a lease, until when (UTC µs)."""
 

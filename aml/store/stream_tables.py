@@ -81,6 +81,20 @@ stream_sources = Table(
     Column("shard", Integer, nullable=False),
 )
 
+# Segments of the archive that stand in the state folder: named with the step that makes them known, never changed.
+stream_segments = Table(
+    "stream_segments",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("shard", Integer, nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("rows", BigInteger, nullable=False),
+    Column("legs_from", BigInteger, nullable=False),
+    Column("legs_to", BigInteger, nullable=False),
+    Column("archived_at", BigInteger, nullable=False),
+)
+
 # The source_sequence numbers that came: one bit each, `blocks` blocks of 8,192 numbers from number 8,192 * `block` on.
 # No bits: all of them came. A shard writes rows of its own; shard -1 are those that all shards filled together.
 stream_sequences = Table(

@@ -27,6 +27,7 @@ def commit(database: Database, steps: Sequence[Step], scoring: ScoringConfig) ->
         uow.stream.count_all({shard: step.tally.counts for shard, step in good.items()})
         uow.stream.total_all({shard: step.tally.totals for shard, step in good.items()})
         uow.stream.sequences_all({shard: step.tally.sequences for shard, step in good.items()})
+        uow.stream.segments(segment for step in good.values() for segment in step.segments)
         uow.stream.sources(source for step in good.values() for source in step.tally.sources.values())
     return lost
 

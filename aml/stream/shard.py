@@ -6,8 +6,7 @@ acknowledged, then commits the step by compare-and-set; if somebody else moved t
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -22,15 +21,12 @@ from aml.engine.engine import FindingKey
 from aml.engine.identity import NO_TIME
 from aml.engine.keys import hash_columns
 from aml.pipeline.evidence import evidence_records
-from aml.pipeline.host import under
 from aml.pipeline.inforce import Judgement
 from aml.pipeline.resolved import SHARD
 from aml.pipeline.scored import ScoreBook
 from aml.pipeline.strange import LegFacts, ModelFindings, first_seen
 from aml.store.findings import EvidenceRecord
-from aml.store.runs import StateFile
-from aml.store.stream import Move, ShardRow
-from aml.stream import snapshot
+from aml.store.stream import Move, Segment, ShardRow
 from aml.stream.core import Core, Turn
 from aml.stream.mail import MARKER, RECORD, Head, Letter, bundled, pack_letter
 from aml.stream.post import Outgoing, write_letter
@@ -62,6 +58,7 @@ class Step:
     letters: list[tuple[int, bytes]] = field(default_factory=list)
     changes: list[FindingChange] = field(default_factory=list)
     evidence: list[EvidenceRecord] = field(default_factory=list)
+    segments: list[Segment] = field(default_factory=list)
     tally: Tally = field(default_factory=Tally)
     received_at: int = 0
 
@@ -85,9 +82,10 @@ class Shard:
         self.at = (0, 0)  # next offsets of the legs and the records
         self.covered: dict[tuple[str, int], int] = {}  # next offset by source partition
         self.epochs: dict[int, int] = {}  # highest epoch seen by sender
-        self._tenants: dict[str, int] = {}  # acceptance's numbers of institutions
+        self.tenants: dict[str, int] = {}  # acceptance's numbers of institutions
         self.told: set[int] = set()  # transactions whose record is evidence already, by number
         self.all_told_to = (0, 0)  # until these offsets everything that is evaluated is told
+        self.kept: list[Segment] = []  # segments on the disk that no commit has named
         self._replayed: set[FindingKey] = set()  # findings that a silent replay touched: told with the next step
 
     def own(self, row: ShardRow, ends: tuple[int, int]) -> None:
@@ -97,41 +95,6 @@ class Shard:
                 f"shard {self.terms.shard} stands at {self.at}, the database at {(row.legs, row.records)}: replay first"
             )
         self.epoch, self.all_told_to = row.epoch, ends
-
-    def snapshot(self, database_id: str) -> Path:
-        """Write all that is remembered; what it stands on was committed. Raises OSError."""
-        self.records.flush()
-        acceptor = self.core.acceptor
-        acceptor.checkpoint()
-        state = {f"core.{name}": array for name, array in self.core.state().items()}
-        if self.book is not None and self.strange is not None:
-            state |= {f"book.{name}": array for name, array in self.book.state().items()}
-            state |= {f"strange.{name}": array for name, array in self.strange.state().items()}
-        state["told"] = np.array(sorted(self.told), np.int64)
-        state["facts"] = snapshot.told({
-            "at": self.at, "covered": [[*key, at] for key, at in self.covered.items()],
-            "epochs": list(self.epochs.items()), "tenants": self._tenants,
-            "older": [] if acceptor.older is None else list(acceptor.older.names),
-            "records": [dataclasses.astuple(file) for file in self.records.files],
-            "in_force": snapshot.in_force(self.terms.judgement),
-        })  # fmt: skip
-        return snapshot.write(self.terms.folder, database_id, self.at, state)
-
-    def restore(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Take over a snapshot. Raises AmlError where it was made under other rules, models or another engine."""
-        facts = snapshot.read(state["facts"])
-        if facts["in_force"] != snapshot.in_force(self.terms.judgement):
-            raise AmlError("was made under other rules, models, scoring or another engine")
-        self.core.restore(under(state, "core"), facts["older"])
-        self.records = ShardRecords(self.terms.folder, [StateFile(*file) for file in facts["records"]])
-        if self.book is not None and self.strange is not None:
-            self.book.restore(under(state, "book"))
-            self.book.instruments = self.core.instruments
-            self.strange.restore(under(state, "strange"), self.core.acceptor.holders.ours)
-        self.told = set(state["told"].tolist())
-        self.at = (facts["at"][0], facts["at"][1])
-        self.covered = {(topic, partition): at for topic, partition, at in facts["covered"]}
-        self.epochs, self._tenants = dict(facts["epochs"]), facts["tenants"]
 
     def markers(self, epoch: int, now: int) -> list[tuple[int, bytes]]:
         """What every shard is told at a takeover, before anything else under the new epoch: messages by receiver."""
@@ -164,9 +127,10 @@ class Shard:
         for to, numbers in wanted.items():
             turn.out.setdefault(to, Outgoing()).wanted = numbers
         step = Step(
-            Move(self.terms.shard, self.epoch, start[0], self.at[0], start[1], self.at[1], self._state(now)),
+            self._move(start, now),
             changes=[change.change for change in changes], tally=tally, received_at=_received(blocks),
         )  # fmt: skip
+        step.segments, self.kept = self.kept, []
         step.letters = [(to, self._letter(to, out, now)) for to, out in sorted(turn.out.items()) if out]
         step.evidence = self._records_of(np.union1d(own, asked))
         return step
@@ -205,7 +169,7 @@ class Shard:
         late = counted.select(pl.col("executed_at") < marks).to_series().fill_null(False)
         tally.take_rows(topic, counted.filter(home), arrivals.outcome[home.to_numpy()], late.filter(home))
         tally.refuse(topic, arrivals.rejected, self.terms.shard)
-        self.records.append(arrivals, topic)
+        self.records.add(arrivals, topic)
 
     def _progress(self, part: Any) -> None:
         progress = self.core.acceptor.progress
@@ -223,10 +187,10 @@ class Shard:
     def _tenants_of(self, names: list[str]) -> list[int]:
         """Acceptance's numbers of institutions."""
         for name in names:
-            if name not in self._tenants:
+            if name not in self.tenants:
                 keys = hash_columns(pl.DataFrame({"institution": [name]}), ["institution"])
-                self._tenants[name] = int(self.core.acceptor.texts["tenant"].ids(*keys)[0])
-        return [self._tenants[name] for name in names]
+                self.tenants[name] = int(self.core.acceptor.texts["tenant"].ids(*keys)[0])
+        return [self.tenants[name] for name in names]
 
     def _letters(self, messages: Sequence[tuple[int, Sequence[Letter]]]) -> list[Letter]:
         """The letters of owners that nobody has replaced."""
@@ -268,6 +232,11 @@ class Shard:
     def _letter(self, to: int, out: Outgoing, now: int) -> bytes:
         return write_letter(self.core, Head(self.terms.shard, self.epoch, to, RECORD, now), out)
 
+    def _move(self, start: tuple[int, int], now: int) -> Move:
+        archived_to = max((segment.legs_to for segment in self.kept), default=None)
+        state = self._state(now)
+        return Move(self.terms.shard, self.epoch, start[0], self.at[0], start[1], self.at[1], state, archived_to)
+
     def _state(self, now: int) -> dict[str, Any]:
         covered = {f"{topic}:{partition}": offset for (topic, partition), offset in sorted(self.covered.items())}
         return {"watermarks": self.watermarks(), "covered": covered, "at": now}
@@ -275,7 +244,7 @@ class Shard:
     def watermarks(self) -> dict[str, int]:
         """Watermark in UTC µs of each institution that has one."""
         marks = self.core.acceptor.watermarks
-        return {name: marks[number] for name, number in sorted(self._tenants.items()) if number in marks}
+        return {name: marks[number] for name, number in sorted(self.tenants.items()) if number in marks}
 
 
 def _counted(rows: pl.DataFrame) -> pl.DataFrame:

@@ -30,9 +30,9 @@ def in_force(judgement: Judgement) -> str:
     )
 
 
-def write(folder: Path, database_id: str, at: tuple[int, int], state: Arrays) -> Path:
+def write(folder: Path, database_id: str, epoch: int, at: tuple[int, int], state: Arrays) -> Path:
     """Write a state under the offsets it stands at, and remove all but the latest few. Raises OSError."""
-    draft = folder / "snapshot.new"
+    draft = folder / f"draft-e{epoch}"  # an owner that was replaced may write at the same time
     write_snapshot(draft, database_id, state)
     path = folder / f"snapshot-{at[0]:016d}-{at[1]:016d}-{sha256_of(draft)[:16]}.aml"
     draft.rename(path)

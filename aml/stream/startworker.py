@@ -53,9 +53,11 @@ class _Failure:
 
 def work(
     connection: Connection, places: Places, member: Member, database: Database, judgement: Judgement, lateness: int,
-    state: Path, stop: threading.Event, watcher: Watcher,
+    state: Path, stop: threading.Event, watcher: Watcher, every: float,
 ) -> None:  # fmt: skip
-    """Work until `stop` is set. Raises AmlError where going on would lose something, or something is not there."""
+    """Work until `stop` is set. every: seconds between two snapshots of a shard at least.
+
+    Raises AmlError where going on would lose something, or something is not there."""
     log = KafkaLog(connection, places.by_kind, stop.is_set)
     shards = _shards(log)
     with database.begin() as uow:
@@ -63,7 +65,7 @@ def work(
     terms = WorkerTerms(member.id, shards, judgement, lateness, state, database)
     inbox = Inbox()
     takeovers = Takeovers(terms, lambda: KafkaLog(connection, places.by_kind, stop.is_set), stop.is_set)
-    worker = Worker(terms, inbox, log, takeovers, stop.is_set, watcher)
+    worker = Worker(terms, inbox, log, takeovers, stop.is_set, watcher, every)
     relay = Relay(database, Told(connection.producer()), places.alerts)
     chores = Chores(database, relay, lambda: worker.epochs, member.id)
     chores.claim()

@@ -9,6 +9,7 @@ from typing import Final, Protocol
 from aml.domain.errors import AmlError
 from aml.store.stream_rows import ShardRow
 from aml.stream import snapshot
+from aml.stream.frozen import restore
 from aml.stream.mail import unpack_letters
 from aml.stream.shard import Shard, ShardTerms
 from aml.stream.wire import unpack_block
@@ -63,10 +64,10 @@ def take_over(
         shard = Shard(terms)
         shard.at = log.begins(terms.shard)
         if row.legs or row.records:
-            say(
-                f"shard {terms.shard}: no snapshot: everything from offsets {shard.at} on is read again; what lies "
-                "before is not known, and rules that look further back have too short a history"
-            )
+            before = "" if shard.at == (0, 0) else (
+                ": what lay before is not known, and rules that look further back have too short a history"
+            )  # fmt: skip
+            say(f"shard {terms.shard}: no snapshot, is read again from offsets {shard.at} on{before}")
     replay(shard, row, log, now)
     shard.own(row, ends)
     return shard
@@ -86,10 +87,11 @@ def _restored(shard: Shard, database_id: str, row: ShardRow, say: Callable[[str]
             say(f"snapshot {path}: {state}: the one before is taken")
             continue
         try:
-            shard.restore(state)
+            restore(shard, state)
         except AmlError as error:
             say(f"snapshot {path}: {error}: the one before is taken")
             continue
+        say(f"shard {shard.terms.shard}: from the snapshot at {shard.at}")
         return True
     return False
 

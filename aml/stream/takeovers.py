@@ -73,7 +73,7 @@ class Takeovers:
             self._log = self._make_log()
         wanted = ShardTerms(number, terms.shards, terms.judgement, terms.lateness, folder)
         now = time.time_ns() // 1000
-        shard = take_over(wanted, terms.database.database_id, self._own, self._log, now, _log.warning)
+        shard = take_over(wanted, terms.database.database_id, self._own, self._log, now, _log.info)
         seconds = time.monotonic() - began
         _log.info("shard %d: epoch %d, current after %.1f s, goes on at %s", number, shard.epoch, seconds, shard.at)
         return shard

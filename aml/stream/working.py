@@ -17,6 +17,7 @@ from aml.stream.failpoints import asked, reached
 from aml.stream.inbox import Inbox, Messages
 from aml.stream.mail import bundled, unpack_letters
 from aml.stream.shard import Shard, Step
+from aml.stream.snapshots import EVERY, Snapshots
 from aml.stream.takeover import RECORDS, Log, Stopped
 from aml.stream.takeovers import Takeovers, WorkerTerms
 from aml.stream.wire import unpack_block
@@ -45,6 +46,9 @@ class Watcher(Protocol):
     def owns(self, shards: Mapping[int, Shard], wanted: frozenset[int]) -> None:
         """The shards that are held, of those that Kafka gave the worker."""
 
+    def snapshot(self, size: int, seconds: float) -> None:
+        """A snapshot of so many bytes was written."""
+
     def outage(self, kind: str, seconds: float) -> None:
         """The worker waits for so long already for "database" or "broker"; 0: it is over."""
 
@@ -54,10 +58,11 @@ class Worker:
 
     def __init__(
         self, terms: WorkerTerms, inbox: Inbox, log: Log, takeovers: Takeovers, stop: Callable[[], bool],
-        watcher: Watcher,
+        watcher: Watcher, every: float = EVERY,
     ) -> None:  # fmt: skip
         self._terms, self._inbox, self._kafka, self._takeovers = terms, inbox, log, takeovers
         self._stop, self._watcher = stop, watcher
+        self._snapshots = Snapshots(terms.database.database_id, watcher.snapshot, every=every)
         self._wanted: frozenset[int] = frozenset()
         self._held: dict[int, Shard] = {}
         self._not_before: dict[int, float] = {}
@@ -81,6 +86,7 @@ class Worker:
             _log.warning("ends before its last step was committed: the next worker does it again")
         finally:
             self._takeovers.close()
+            self._snapshots.close()
 
     def turn(self) -> None:
         """See what is ours, and do one step where something came."""
@@ -88,6 +94,7 @@ class Worker:
         taken = self._inbox.take(list(self._held), PATIENCE, MOST)
         if taken:
             self.step(taken)
+        self._snapshots.turn(self._held)
 
     # ------------------------------------------------------------------ what is ours
 

@@ -22,6 +22,7 @@ TABLES = [
     "stream_counts",
     "stream_manifests",
     "stream_reused",
+    "stream_segments",
     "stream_sequences",
     "stream_shards",
     "stream_sources",
@@ -40,6 +41,7 @@ def upgrade() -> None:
     for name, kind in PLACES:
         op.add_column("dead_letters", sa.Column(name, kind, nullable=True))
     make_shards()
+    make_segments()
     make_counts()
     make_outbox()
     keep_replays()
@@ -105,6 +107,22 @@ def make_shards() -> None:
         sa.Column("ended", sa.Boolean(), nullable=False),
         sa.Column("shard", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("topic", "partition", name="pk_stream_sources"),
+    )
+
+
+def make_segments() -> None:
+    """The archive's segments."""
+    op.create_table(
+        "stream_segments",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("shard", sa.Integer(), nullable=False),
+        sa.Column("sha256", sa.String(length=64), nullable=False),
+        sa.Column("bytes", sa.BigInteger(), nullable=False),
+        sa.Column("rows", sa.BigInteger(), nullable=False),
+        sa.Column("legs_from", sa.BigInteger(), nullable=False),
+        sa.Column("legs_to", sa.BigInteger(), nullable=False),
+        sa.Column("archived_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name="pk_stream_segments"),
     )
 
 

@@ -13,7 +13,10 @@ from typing import Any
 
 import polars as pl
 import pytest
+from sqlalchemy import text
 
+from aml.store.database import open_database
+from aml.store.files import sha256_of
 from aml.stream.failpoints import INTAKE, WORKER
 from aml.stream.faustapp import FaustTerms, make_app
 from aml.stream.inbox import Inbox
@@ -93,6 +96,7 @@ def test_whatever_kills_worker_or_intake_nothing_is_lost_or_doubled(tmp_path: Pa
     part = -(-len(sent) // len(points))
     with Broker(tmp_path / "kafka") as broker, Service(broker, tmp_path, postgres_url, 4, 2) as service:
         service.send_parties(parties(bank))
+        service.settings["AML_SNAPSHOTS"] = "2"
         service.start("worker", "--name", "other")
         for n, (command, point) in enumerate(points):
             dying = service.start(command, AML_FAIL_POINT=f"{point}:{2 if command == 'worker' else 1}")
@@ -105,6 +109,25 @@ def test_whatever_kills_worker_or_intake_nothing_is_lost_or_doubled(tmp_path: Pa
         report = service.reconciled(len(sent), 120)
         assert (report["scored"], report["duplicates"], report["rejected"]) == (len(sent), 0, {})
         same(bank, postgres_url)
+        assert any("from the snapshot" in process.said for process in service.running)
+        archived(service, postgres_url)
+
+
+def archived(service: Service, db: str) -> None:
+    """Segments that the database names are there, whole; no record is in them twice or under another's id."""
+    database = open_database(db, create=False)
+    with database.read() as c:
+        rows = c.execute(text("SELECT name, sha256, rows FROM stream_segments")).all()
+        folder = service.folder / "state" / database.database_id
+    database.close()
+    assert rows
+    frames = []
+    for name, sha256, n in rows:
+        assert sha256_of(folder / name) == sha256
+        frames.append(pl.read_parquet(folder / name, columns=["topic", "partition", "offset", "element", "transaction_id"]))
+        assert frames[-1].height == n
+    coordinates = pl.concat(frames).unique()
+    assert coordinates.height == coordinates.select("topic", "partition", "offset", "element").unique().height
 
 
 def test_faust_begins_where_the_database_stands_and_nowhere_else(tmp_path: Path, broker: Broker):
