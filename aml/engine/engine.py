@@ -167,12 +167,12 @@ class Engine:
         """Names of a detector's facts, in the order of its vector."""
         return FACTS[self.program.kinds[detector]]
 
-    def evict(self, fixed: int | np.ndarray, least: float = 0.2) -> int:
+    def evict(self, fixed: int | np.ndarray, least: float = 0.2, named: np.ndarray | None = None) -> int:
         """Drop what nothing can read any more, once it makes up the share `least` of the legs held.
 
         fixed: UTC µs, of all holders or by holder: no leg before it enters or leaves any more (the watermark less twice
         the lateness: a reversal comes up to the lateness after its original). Hits of weeks before it are forgotten:
-        those findings stand. Returns how many legs were dropped.
+        those findings stand. named: numbers of transactions that stay. Returns how many legs were dropped.
         """
         bound = np.maximum(np.broadcast_to(np.asarray(fixed, np.int64), self.shard_of.shape), -(1 << 61))
         rerun = bound - UNIT_DAYS * DAY
@@ -187,10 +187,10 @@ class Engine:
             return 0
         for s, many in zip(self.shards, drops, strict=True):
             s.ledger = drop_legs(s.ledger, many)
-        self._compact(bound, rerun, far.trails)
+        self._compact(bound, rerun, far.trails, np.zeros(0, np.int64) if named is None else named)
         return total
 
-    def _compact(self, bound: np.ndarray, rerun: np.ndarray, trails: int) -> None:
+    def _compact(self, bound: np.ndarray, rerun: np.ndarray, trails: int, named: np.ndarray) -> None:
         """Keep only the transactions that something still names, and give them new rows."""
         tx = self.transactions.rows[: self.transactions.n]
         idle = older(tx, rerun, trails)
@@ -199,6 +199,7 @@ class Engine:
         hits = hits[~settled_hits(self.hits.book.hits, hits, tx, rerun)]
         kept = ~older(tx, bound, 0)
         kept[evidence_of(self.hits.book, hits)] = True
+        kept[self.transactions.places(named)] = True
         n_trails, n_payers = mark_trails(tx, self.books.trails, self.books.payers, kept)
         for s in self.shards:
             mark_held(s.ledger, kept)

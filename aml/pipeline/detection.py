@@ -160,18 +160,22 @@ class Detection:
                 out.append(Change(FindingChange.withdraw(finding_id(subject, rule, week_of(key[2]))), ()))
         return out
 
-    def evict(self, marks: I64) -> int:
+    def evict(self, marks: I64, named: I64 | None = None) -> int:
         """Drop what nothing can change or read any more; returns how many legs went.
 
         marks: watermark (UTC µs, NO_TIME: none) by tenant when findings were last told. Of weeks that were settled then
-        the engine knows no findings afterwards: they stand as they were told.
+        the engine knows no findings afterwards: they stand as they were told. named: transactions that stay known.
         """
+        fixed = self._fixed(marks)
+        self.engine.shard_of = self._shard_of()
+        return self.engine.evict(fixed, named=named)
+
+    def _fixed(self, marks: I64) -> I64:
+        """By holder the time before which no leg enters or leaves any more."""
         tenant = self.acceptor.tenant_of_holders()
         mark = np.concatenate([marks, [NO_TIME]])[np.minimum(tenant, marks.size)]
         # A reversal comes up to the lateness after its original, and that late itself.
-        fixed = np.where(mark == NO_TIME, NO_TIME, mark - 2 * self.acceptor.lateness)
-        self.engine.shard_of = self._shard_of()
-        return self.engine.evict(fixed)
+        return np.where(mark == NO_TIME, NO_TIME, mark - 2 * self.acceptor.lateness)
 
     def hits_about(self, key: FindingKey) -> list[Hit]:
         """What holds about a subject, in order: all of it where he is ours; about anybody else only that he brought

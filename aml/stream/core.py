@@ -19,9 +19,11 @@ import polars as pl
 
 from aml.detect.compile import Compiled
 from aml.detect.tags import given
+from aml.engine.confirm import week_of
 from aml.engine.engine import Applied, FindingKey, Hit
+from aml.engine.evict import UNIT_DAYS
 from aml.engine.intern import NONE
-from aml.engine.layout import PERSON, T_COUNTED, T_LEG, UNKNOWN
+from aml.engine.layout import DAY, PERSON, T_COUNTED, T_LEG, UNKNOWN
 from aml.pipeline.accept import Arrivals
 from aml.pipeline.detection import Detection
 from aml.pipeline.holders import part as part_of
@@ -214,6 +216,17 @@ class Core(Detection):
         )
 
     # ------------------------------------------------------------------ what is remembered
+
+    def forget(self, marks: I64) -> bool:
+        """Drop what nothing can change or read any more; whether anything went. marks: see `evict`; all that changed
+        was told."""
+        fixed = np.maximum(self._fixed(marks), -(1 << 61)) - UNIT_DAYS * DAY
+        self.foreign.forget(week_of.py_func(fixed))
+        before = self.engine.transactions.numbers(np.arange(self.engine.transactions.n))
+        if not self.evict(marks, self.foreign.evidence()):
+            return False
+        self.movements.keep(self.engine.transactions, before)
+        return True
 
     def state(self) -> dict[str, np.ndarray]:
         """As a detection's, with what travels between shards; between turns only."""

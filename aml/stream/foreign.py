@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from aml.engine.arrays import Transactions
 from aml.engine.engine import FindingKey, Hit
@@ -34,6 +36,16 @@ class ForeignHits:
     def keys_about(self, subjects: Collection[int]) -> set[FindingKey]:
         """Findings told about these subjects."""
         return {key for key in self._by_key if key[1] in subjects}
+
+    def forget(self, since: npt.NDArray[Any]) -> None:
+        """Drop findings of weeks before a week of each subject: they stand as they were told."""
+        self._by_key = {key: told for key, told in self._by_key.items() if key[2] >= since[key[1]]}
+
+    def evidence(self) -> npt.NDArray[np.int64]:
+        """Numbers of all transactions that hits name."""
+        hits = [hit for told in self._by_key.values() for some in told.values() for hit in some]
+        named = [np.append(hit.evidence, hit.tx).astype(np.int64) for hit in hits]
+        return np.unique(np.concatenate([*named, np.zeros(0, np.int64)]))
 
     def state(self) -> dict[str, np.ndarray]:
         """Everything, as arrays."""

@@ -21,6 +21,7 @@ from aml.store.runs import StateFile
 from aml.store.stream_rows import Segment
 from aml.stream import snapshot
 from aml.stream.records import Sealed, ShardRecords
+from aml.stream.settling import Floors
 from aml.stream.shard import Shard
 
 Arrays = dict[str, npt.NDArray[Any]]
@@ -76,6 +77,7 @@ def freeze(shard: Shard) -> Frozen:
         "at": shard.at, "covered": [[*key, at] for key, at in shard.covered.items()],
         "epochs": list(shard.epochs.items()), "tenants": dict(shard.tenants),
         "older": [] if acceptor.older is None else list(acceptor.older.names),
+        "floors": list(shard.floors.heard.items()), "forgot_at": shard.forgot_at,
         "in_force": snapshot.in_force(shard.terms.judgement),
     }  # fmt: skip
     sealed = shard.records.seal(shard.epoch, shard.at[0])
@@ -107,4 +109,6 @@ def restore(shard: Shard, state: Mapping[str, npt.NDArray[Any]]) -> None:
     shard.told = set(state["told"].tolist())
     shard.at = (facts["at"][0], facts["at"][1])
     shard.covered = {(topic, partition): at for topic, partition, at in facts["covered"]}
+    shard.floors = Floors(shard.terms.shard, shard.terms.shards, dict(facts["floors"]))
+    shard.forgot_at = facts["forgot_at"]
     shard.epochs, shard.tenants = dict(facts["epochs"]), facts["tenants"]

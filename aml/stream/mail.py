@@ -55,7 +55,7 @@ _TABLES: Final[dict[str, np.dtype[Any]]] = {
 
 
 class Head(msgspec.Struct, array_like=True, frozen=True):
-    """Of a letter: who sent it under which epoch, to whom; round: of MARKER the new epoch, of ROUND its number."""
+    """Of a letter: who sent it under which epoch, to whom; a MARKER has no more, a ROUND the sender's floors."""
 
     sender: int
     epoch: int
@@ -63,11 +63,10 @@ class Head(msgspec.Struct, array_like=True, frozen=True):
     kind: int
     at: int  # the sender's clock, UTC µs: for latency alone
     institution: str = ""
-    round: int = 0
-    mark: int = 0
     tables: dict[str, bytes] = {}
     holder_texts: list[tuple[str, str, str, str]] = []
     ids: list[str] = []
+    floors: dict[str, list[int]] = {}  # of ROUND
 
 
 class Letter(msgspec.Struct, frozen=True):

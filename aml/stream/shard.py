@@ -6,11 +6,12 @@ acknowledged, then commits the step by compare-and-set; if somebody else moved t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import polars as pl
@@ -20,6 +21,7 @@ from aml.domain.finding import FindingChange
 from aml.engine.engine import FindingKey
 from aml.engine.identity import NO_TIME
 from aml.engine.keys import hash_columns
+from aml.engine.layout import DAY
 from aml.pipeline.evidence import evidence_records
 from aml.pipeline.inforce import Judgement
 from aml.pipeline.resolved import SHARD
@@ -28,10 +30,11 @@ from aml.pipeline.strange import LegFacts, ModelFindings, first_seen
 from aml.store.findings import EvidenceRecord
 from aml.store.stream import Move, Segment, ShardRow
 from aml.stream.core import Core, Turn
-from aml.stream.mail import MARKER, RECORD, Head, Letter, bundled, pack_letter
+from aml.stream.mail import MARKER, RECORD, ROUND, Head, Letter, bundled, pack_letter
 from aml.stream.post import Outgoing, write_letter
 from aml.stream.progress import SourceProgress
 from aml.stream.records import ShardRecords
+from aml.stream.settling import Floors, settled
 from aml.stream.tally import Tally
 from aml.stream.wire import Block
 
@@ -82,6 +85,8 @@ class Shard:
         self.at = (0, 0)  # next offsets of the legs and the records
         self.covered: dict[tuple[str, int], int] = {}  # next offset by source partition
         self.epochs: dict[int, int] = {}  # highest epoch seen by sender
+        self.floors = Floors(terms.shard, terms.shards)
+        self.forgot_at: dict[str, int] = {}  # by institution up to where memory was let go
         self.tenants: dict[str, int] = {}  # acceptance's numbers of institutions
         self.told: set[int] = set()  # transactions whose record is evidence already, by number
         self.all_told_to = (0, 0)  # until these offsets everything that is evaluated is told
@@ -99,7 +104,7 @@ class Shard:
     def markers(self, epoch: int, now: int) -> list[tuple[int, bytes]]:
         """What every shard is told at a takeover, before anything else under the new epoch: messages by receiver."""
         me, of = self.terms.shard, self.terms.shards
-        return list(bundled((to, pack_letter(Head(me, epoch, to, MARKER, now, mark=epoch), {})) for to in range(of)))
+        return list(bundled((to, pack_letter(Head(me, epoch, to, MARKER, now), {})) for to in range(of)))
 
     def step(
         self, blocks: Sequence[tuple[int, Block]], letters: Sequence[tuple[int, Sequence[Letter]]], now: int, *,
@@ -133,6 +138,7 @@ class Shard:
         step.segments, self.kept = self.kept, []
         step.letters = [(to, self._letter(to, out, now)) for to, out in sorted(turn.out.items()) if out]
         step.evidence = self._records_of(np.union1d(own, asked))
+        step.letters += self._settle(now)
         return step
 
     # ------------------------------------------------------------------ what came
@@ -203,7 +209,33 @@ class Shard:
                 self.epochs[head.sender] = max(known, head.epoch)
                 if head.epoch >= known and head.kind == RECORD:
                     heard.append(letter)
+                elif head.epoch >= known and head.kind == ROUND:
+                    self.floors.hear(head.sender, head.floors)
         return heard
+
+    # ------------------------------------------------------------------ what is over
+
+    def _settle(self, now: int) -> list[tuple[int, bytes]]:
+        """Let go what is settled, and tell the others the floors where they moved; all that changed was told."""
+        own = self.floors.own(self.watermarks())
+        reached = settled(own)
+        if any(at >= self.forgot_at.get(name, NO_TIME) + DAY for name, at in reached.items()):
+            self.forgot_at = reached
+            self._forget(reached)
+        if not self.floors.news(own):
+            return []
+        me, of = self.terms.shard, self.terms.shards
+        head = Head(me, self.epoch, 0, ROUND, now, floors=own)
+        return [(to, pack_letter(msgspec.structs.replace(head, to=to), {})) for to in range(of) if to != me]
+
+    def _forget(self, reached: Mapping[str, int]) -> None:
+        marks = np.full(max(self.tenants.values(), default=-1) + 1, NO_TIME)
+        for name, at in reached.items():
+            marks[self.tenants[name]] = at
+        if self.core.forget(marks):
+            held = self.core.engine.transactions
+            numbers = held.numbers(np.arange(held.n))
+            self.told &= set(numbers.tolist())
 
     # ------------------------------------------------------------------ what becomes of it
 

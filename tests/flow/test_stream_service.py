@@ -24,6 +24,7 @@ from aml.stream.takeover import LEGS, RECORDS
 from tests.broker import Broker
 from tests.service import AML, ROOT, Service, found
 
+PLACE = ["topic", "partition", "offset", "element"]
 pytestmark = pytest.mark.thorough
 
 
@@ -124,10 +125,10 @@ def archived(service: Service, db: str) -> None:
     frames = []
     for name, sha256, n in rows:
         assert sha256_of(folder / name) == sha256
-        frames.append(pl.read_parquet(folder / name, columns=["topic", "partition", "offset", "element", "transaction_id"]))
+        frames.append(pl.read_parquet(folder / name, columns=[*PLACE, "transaction_id"]))
         assert frames[-1].height == n
     coordinates = pl.concat(frames).unique()
-    assert coordinates.height == coordinates.select("topic", "partition", "offset", "element").unique().height
+    assert coordinates.height == coordinates.select(PLACE).unique().height
 
 
 def test_faust_begins_where_the_database_stands_and_nowhere_else(tmp_path: Path, broker: Broker):
