@@ -62,10 +62,9 @@ class Service:
     started: int = 0
 
     def __enter__(self) -> Service:
-        counts = {LEGS: self.shards, RECORDS: self.shards, BANK: self.partitions, DEAD: 1, MANIFESTS: 1, ALERTS: 2}
-        for topic, partitions in counts.items():
-            self.broker.topic(partitions, topic)
-        self.broker.topic(1, PARTIES, cleanup_policy="compact")
+        self.broker.topic(self.partitions, BANK)
+        made = self.run("topics", "apply", "--shards", str(self.shards))
+        assert made.returncode == 0, made.stderr
         return self
 
     def __exit__(self, *_: object) -> None:

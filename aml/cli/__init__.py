@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from aml.cli import alerts, demo, dlq, evaluate, intake, reconcile, rules, run, simulate, status, train, worker
+from aml.cli import alerts, demo, dlq, evaluate, intake, reconcile, rules, run, simulate, status, topics, train, worker
 from aml.cli.codes import ExitCode, table_of_codes
 from aml.cli.root import Root
 
@@ -29,6 +29,7 @@ app.add_typer(rules.app, name="rules")
 train.add_to(app)
 evaluate.add_to(app)
 app.add_typer(dlq.app, name="dlq")
+app.add_typer(topics.app, name="topics")
 reconcile.add_to(app)
 intake.add_to(app)
 worker.add_to(app)
@@ -50,6 +51,11 @@ def _options(
     ] = False,
 ) -> None:
     """Open anti-money-laundering transaction monitor: payments in, explained alerts out."""
+    import os
+
+    from aml.settings import with_files
+
+    os.environ.update(with_files(os.environ))
 
 
 def main() -> None:

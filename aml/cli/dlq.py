@@ -105,10 +105,12 @@ def replay(
     """
     from aml.stream import ask
     from aml.stream.replay import replay as replayed
+    from aml.stream.settings import load_stream_settings
 
+    settings = load_stream_settings()
     with opened(db) as database, ExitStack() as stack:
-        peeker = stack.enter_context(ask.peeker())
-        producer = None if dry_run else stack.enter_context(ask.producer())
+        peeker = stack.enter_context(ask.peeker(settings))
+        producer = None if dry_run else stack.enter_context(ask.producer(settings))
         told = list(replayed(database, peeker, producer, ask.judge, code=code, ids=dead_letter_ids or (), again=again))
     _tell_replayed(told, dry_run, json)
 

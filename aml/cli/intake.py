@@ -21,10 +21,6 @@ def add_to(app: typer.Typer) -> None:
 
 
 def intake(
-    topic: Annotated[
-        str | None,
-        typer.Option("--topic", envvar="AML_TOPIC", help="The bank's topic.", show_default="aml.transactions.v1"),
-    ] = None,
     name: Annotated[
         str | None, typer.Option("--name", help="This intake's name among others.", show_default="lowest free number")
     ] = None,
@@ -35,11 +31,13 @@ def intake(
 
     What cannot be read goes to the topic's dead letters as it came. Several intakes share the partitions.
     """
-    from aml.stream import ask, logs
+    from aml.stream import logs
     from aml.stream.member import claim
+    from aml.stream.settings import load_stream_settings
     from aml.stream.start import state_folder, wire
 
     logs.begin()
+    settings = load_stream_settings()
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -47,8 +45,8 @@ def intake(
     with ExitStack() as stack:
         member = claim(state_folder(), "intake", name)
         stack.callback(member.release)
-        made = wire(ask.connection(), topic or ask.BANK, member, profile, stop.is_set, counted)
-        render.say(f"{member.name} reads {topic or ask.BANK} at {ask.brokers()}: stop it with Ctrl-C or SIGTERM")
+        made = wire(settings, member, profile, stop.is_set, counted)
+        render.say(f"{member.name} reads {settings.bank} at {settings.brokers}: stop it with Ctrl-C or SIGTERM")
         made.run()
     if json:
         render.emit({"intake": member.name, "read": counted.rows, "rejected": counted.rejected})

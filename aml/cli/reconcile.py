@@ -33,10 +33,13 @@ def reconcile(
     from aml.stream import ask
     from aml.stream.reconcile import reconcile as reconciled
     from aml.stream.reconcile import report_object
+    from aml.stream.settings import LEGS, RECORDS, load_stream_settings
 
+    settings = load_stream_settings()
+    inner = (settings.topic(LEGS), settings.topic(RECORDS))
     chosen = None if day is None else options.read_day(day, "--day")
     with opened(db) as database:
-        report = reconciled(database, ask.peeker, [ask.BANK], ask.INNER, ask.elements_of, chosen)
+        report = reconciled(database, lambda: ask.peeker(settings), [settings.bank], inner, ask.elements_of, chosen)
     if json:
         for line in report.faults:
             render.say(line)

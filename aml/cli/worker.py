@@ -54,12 +54,14 @@ def worker(
     from aml.pipeline.kernels import compile_kernels
     from aml.pipeline.threads import hasty_threads
     from aml.store.statefolder import folder_of
-    from aml.stream import ask, logs
+    from aml.stream import logs
     from aml.stream.member import claim
+    from aml.stream.settings import load_stream_settings
     from aml.stream.start import state_folder
-    from aml.stream.startworker import Places, work
+    from aml.stream.startworker import work
 
     logs.begin()
+    settings = load_stream_settings()
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -75,7 +77,7 @@ def worker(
         folder.mkdir(parents=True, exist_ok=True)
         stack.enter_context(hasty_threads())
         render.say(f"{member.name} works on {database.name}: stop it with Ctrl-C or SIGTERM")
-        work(ask.connection(), Places(), member, database, judgement, late, folder, stop, counted, snapshots)
+        work(settings, member, database, judgement, late, folder, stop, counted, snapshots)
     if json:
         render.emit({"worker": member.name, "steps": counted.steps, "findings": counted.changes})
     else:

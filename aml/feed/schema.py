@@ -19,7 +19,7 @@ _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
 def schemas() -> dict[str, dict[str, Any]]:
     """File name -> JSON Schema of every contract."""
-    return {"transaction.v1.json": _transaction(), "party.v1.json": _of(Party, "aml.parties.v1")}
+    return {"transaction.v1.json": _transaction(), "party.v1.json": schema_of(Party, "aml.parties.v1")}
 
 
 def text_of(schema: dict[str, Any]) -> str:
@@ -27,7 +27,7 @@ def text_of(schema: dict[str, Any]) -> str:
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 
 
-def _of(kind: type[Any], title: str) -> dict[str, Any]:
+def schema_of(kind: type[Any], title: str) -> dict[str, Any]:
     """The schema of a struct: its own keys at the top, others under $defs."""
     (reference,), parts = msgspec.json.schema_components([kind], ref_template="#/$defs/{name}")
     whole = _tidy(parts)
@@ -49,8 +49,8 @@ def _tidy(value: Any) -> Any:
 
 def _transaction() -> dict[str, Any]:
     """Transaction v1: what shares a prefix nested or flat, and less required of a void."""
-    schema = _of(Transaction, "aml.transactions.v1")
-    ends = _of(End, "end")["properties"]
+    schema = schema_of(Transaction, "aml.transactions.v1")
+    ends = schema_of(End, "end")["properties"]
     flat = {f"{end}_{part}": inner for end in ENDS for part, inner in ends.items()}
     schema["properties"] = {**schema["properties"], **flat}
     schema["if"] = {"properties": {"void": {"const": True}}, "required": ["void"]}

@@ -1,8 +1,7 @@
-"""What commands need to ask a broker: which topics, how to connect, how to read what a message holds."""
+"""What commands ask a broker for: a look at its topics, a producer, and what a message holds."""
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,31 +10,19 @@ from typing import Any, Final
 from aml.domain.errors import AmlError
 from aml.settings import load_settings
 from aml.stream import forms
-from aml.stream.client import CLIENTS, Connection
 from aml.stream.forms import lay_out
+from aml.stream.kafkapython import common_settings
 from aml.stream.peek import KafkaPeeker, Message, peeking
+from aml.stream.settings import StreamSettings
 
-BANK: Final = "aml.transactions.v1"
-INNER: Final = ("aml.legs.v1", "aml.records.v1")
 _TIMEOUT_MS: Final = 10_000
 
 
-def brokers() -> str:
-    """The brokers that the environment names."""
-    return os.environ.get("AML_KAFKA__BOOTSTRAP_SERVERS") or "127.0.0.1:9092"
-
-
-def connection() -> Connection:
-    """How the environment says that the brokers are reached, and by which client."""
-    return Connection(brokers(), os.environ.get("AML_KAFKA__CLIENT") or CLIENTS[0])
-
-
 @contextmanager
-def peeker() -> Iterator[KafkaPeeker]:
-    """A look at the broker of the settings. Raises AmlError where it does not answer."""
-    named = brokers()
-    settings: dict[str, Any] = {"bootstrap_servers": named.split(","), "bootstrap_timeout_ms": _TIMEOUT_MS}
-    with peeking(settings, named) as found:
+def peeker(settings: StreamSettings) -> Iterator[KafkaPeeker]:
+    """A look at the brokers. Raises AmlError where they do not answer."""
+    options = {**common_settings(settings.connection), "bootstrap_timeout_ms": _TIMEOUT_MS}
+    with peeking(options, settings.brokers) as found:
         yield found
 
 
@@ -79,16 +66,15 @@ class Acknowledged:
 
 
 @contextmanager
-def producer() -> Iterator[Acknowledged]:
-    """A producer to the broker of the settings: acknowledged by all, idempotent. Raises AmlError where it is away."""
+def producer(settings: StreamSettings) -> Iterator[Acknowledged]:
+    """A producer: acknowledged by all, idempotent. Raises AmlError where the brokers are away."""
     try:
         from kafka import KafkaProducer
         from kafka.errors import KafkaError
     except ImportError as error:
         raise AmlError("kafka-python is not installed: pip install 'aml-monitor[stream]'") from error
-    named = brokers()
     try:
-        made = KafkaProducer(bootstrap_servers=named.split(","), acks="all", enable_idempotence=True)
+        made = KafkaProducer(**common_settings(settings.connection), acks="all", enable_idempotence=True)
         try:
             yield Acknowledged(made)
         finally:
@@ -96,5 +82,5 @@ def producer() -> Iterator[Acknowledged]:
     except KafkaError as error:
         told = f"{type(error).__name__} {error}".strip()
         raise AmlError(
-            f"Kafka at {named} did not take what was sent ({told}): mend it and repeat the command"
+            f"Kafka at {settings.brokers} did not take what was sent ({told}): mend it and repeat the command"
         ) from error

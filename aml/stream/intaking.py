@@ -24,7 +24,6 @@ from aml.stream.failpoints import asked, reached
 from aml.stream.intake import Assigned, Flushed, IntakeCore
 from aml.stream.partyfeed import PartyFeed
 
-GROUP: Final = "aml-intake"
 ROWS, BYTES = 20_000, 6 << 20  # so much is flushed at once
 SOON, LATER = 0.02, 0.2  # seconds that a message waits at most: live, and while there is much more to read
 EVERY: Final = 1.0  # seconds between flushes at most

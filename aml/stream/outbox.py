@@ -29,7 +29,7 @@ class Producer(Protocol):
 
     def flush(self) -> object:
         """Wait until the broker has acknowledged all; raises where it has not (kafka-python's own does not: see
-        `ask.Acknowledged`)."""
+        `chores.Told`)."""
 
 
 class Relay:

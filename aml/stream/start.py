@@ -10,15 +10,15 @@ from typing import Final
 
 from aml.detect.profile import load_profile
 from aml.settings import load_settings
-from aml.stream.client import CLIENTS, Connection
+from aml.stream.client import CLIENTS
 from aml.stream.decode import Decoder
 from aml.stream.intake import Flushed
-from aml.stream.intaking import GROUP, Intake, Topics
+from aml.stream.intaking import Intake, Topics
 from aml.stream.member import Member
 from aml.stream.partyfeed import PartyFeed
+from aml.stream.settings import INTAKES, LEGS, PARTIES, StreamSettings
 from aml.stream.terms import terms_of
 
-LEGS, PARTIES = "aml.legs.v1", "aml.parties.v1"
 _DEFAULT_STATE: Final = Path("aml-state")
 _log: Final = logging.getLogger("aml.intake")
 
@@ -29,8 +29,7 @@ def state_folder() -> Path:
 
 
 def wire(
-    connection: Connection,
-    topic: str,
+    stream: StreamSettings,
     member: Member,
     profile: str,
     stop: Callable[[], bool],
@@ -38,17 +37,18 @@ def wire(
 ) -> Intake:
     """An intake of the topic. Raises AmlError where topics or brokers are not there."""
     settings = replace(load_settings(), profile=profile)
-    terms = terms_of(settings, topic)
-    consumer = connection.consumer([topic], GROUP, member.id)
+    connection, table = stream.connection, stream.topic(PARTIES)
+    terms = terms_of(settings, stream.bank)
+    consumer = connection.consumer([stream.bank], stream.group(INTAKES), member.id)
     producer = connection.producer()
     parties = None
-    if consumer.partitions(PARTIES):
+    if consumer.partitions(table):
         from aml.stream.kafkaparties import KafkaPartyRows
 
         # Always by kafka-python: the table is small, and both clients are asked alike.
-        rows = KafkaPartyRows(replace(connection, client=CLIENTS[0]), PARTIES)
+        rows = KafkaPartyRows(replace(connection, client=CLIENTS[0]), table)
         parties = PartyFeed(rows, terms.institution, terms.reporting_currency)
     else:
-        _log.warning("topic %s is not there: accounts have no owners but those that records name", PARTIES)
-    calendar, topics = load_profile(profile), Topics(topic, LEGS)
+        _log.warning("topic %s is not there: accounts have no owners but those that records name", table)
+    calendar, topics = load_profile(profile), Topics(stream.bank, stream.topic(LEGS))
     return Intake(member.name, topics, Decoder(terms), calendar, consumer, producer, parties, stop, flushed)

@@ -6,42 +6,27 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from aml.domain.errors import AmlError
 from aml.pipeline.inforce import Judgement
 from aml.store.database import Database
+from aml.stream import settings as names
 from aml.stream.chores import Chores, Told
-from aml.stream.client import Connection
 from aml.stream.faustapp import FaustTerms, make_app
 from aml.stream.inbox import Inbox
 from aml.stream.kafkalog import KafkaLog
 from aml.stream.member import Member
 from aml.stream.outbox import Relay
+from aml.stream.settings import StreamSettings
 from aml.stream.takeover import LEGS, RECORDS
 from aml.stream.takeovers import Takeovers, WorkerTerms
 from aml.stream.working import Watcher, Worker
 
 ENDS_IN: Final = 6.0  # seconds that the last step may take after the worker was told to stop
 _log: Final = logging.getLogger("aml.worker")
-
-
-@dataclass(frozen=True, slots=True)
-class Places:
-    """Topics and group, and how Faust reaches the brokers (aiokafka's options)."""
-
-    legs: str = "aml.legs.v1"
-    records: str = "aml.records.v1"
-    alerts: str = "aml.alerts.v1"
-    group: str = "aml-worker"
-    options: dict[str, object] = field(default_factory=dict)
-
-    @property
-    def by_kind(self) -> dict[str, str]:
-        """The internal topics by what they are to a shard."""
-        return {LEGS: self.legs, RECORDS: self.records}
 
 
 @dataclass(slots=True)
@@ -52,27 +37,31 @@ class _Failure:
 
 
 def work(
-    connection: Connection, places: Places, member: Member, database: Database, judgement: Judgement, lateness: int,
-    state: Path, stop: threading.Event, watcher: Watcher, every: float,
+    settings: StreamSettings, member: Member, database: Database, judgement: Judgement, lateness: int, state: Path,
+    stop: threading.Event, watcher: Watcher, every: float,
 ) -> None:  # fmt: skip
     """Work until `stop` is set. every: seconds between two snapshots of a shard at least.
 
-    Raises AmlError where going on would lose something, or something is not there."""
-    log = KafkaLog(connection, places.by_kind, stop.is_set)
+    Raises AmlError where going on would lose something, or something is not there.
+    """
+    connection = settings.connection
+    topics = {LEGS: settings.topic(names.LEGS), RECORDS: settings.topic(names.RECORDS)}
+    log = KafkaLog(connection, topics, stop.is_set)
     shards = _shards(log)
     with database.begin() as uow:
         uow.stream.begin(shards)
     terms = WorkerTerms(member.id, shards, judgement, lateness, state, database)
     inbox = Inbox()
-    takeovers = Takeovers(terms, lambda: KafkaLog(connection, places.by_kind, stop.is_set), stop.is_set)
+    takeovers = Takeovers(terms, lambda: KafkaLog(connection, topics, stop.is_set), stop.is_set)
     worker = Worker(terms, inbox, log, takeovers, stop.is_set, watcher, every)
-    relay = Relay(database, Told(connection.producer()), places.alerts)
+    relay = Relay(database, Told(connection.producer()), settings.topic(names.ALERTS))
     chores = Chores(database, relay, lambda: worker.epochs, member.id)
     chores.claim()
     failure = _Failure()
     steps = _thread("steps", worker.run, failure, stop)
     beside = _thread("chores", chores.run, failure, stop)
-    told = FaustTerms(connection.brokers, places.options, places.group, member.id, places.by_kind, state)
+    group = settings.group(names.WORKERS)
+    told = FaustTerms(settings.brokers, settings.aiokafka(), group, member.id, topics, state)
     try:
         asyncio.run(_faust(told, worker, inbox, stop))
     finally:

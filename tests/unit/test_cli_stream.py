@@ -83,8 +83,8 @@ def broker(monkeypatch):
     """A broker of which nothing waits; message 1 holds a good and a bad line."""
     made = Broker(GOOD, GOOD + b"\n{oops", GOOD)
     made.producer = Producer()
-    monkeypatch.setattr(ask, "peeker", lambda: nullcontext(made))
-    monkeypatch.setattr(ask, "producer", lambda: nullcontext(made.producer))
+    monkeypatch.setattr(ask, "peeker", lambda settings: nullcontext(made))
+    monkeypatch.setattr(ask, "producer", lambda settings: nullcontext(made.producer))
     return made
 
 

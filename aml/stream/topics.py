@@ -1,0 +1,139 @@
+"""Makes and checks topics by their contracts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+from aml.domain.errors import AmlError
+from aml.stream.contract import SHARDS, Contract
+from aml.stream.kafkapython import common_settings
+from aml.stream.settings import BANK, StreamSettings
+
+_TIMEOUT_MS: Final = 15_000
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A topic as the brokers have it."""
+
+    partitions: int
+    configs: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What there is to say of a topic. did: what was done; faults: what is not as the contract says, with the mend."""
+
+    topic: str
+    partitions: int
+    did: tuple[str, ...] = ()
+    faults: tuple[str, ...] = ()
+
+
+class Topics:
+    """The topics of one deployment."""
+
+    def __init__(self, settings: StreamSettings, contracts: Sequence[Contract], admin: Any) -> None:
+        self._settings, self._contracts, self._admin = settings, contracts, admin
+
+    def name(self, contract: Contract) -> str:
+        """What the topic is called here; dead letters go beside the bank's topic, however it is called."""
+        if contract.topic == f"{BANK}.dlq":
+            return f"{self._settings.bank}.dlq"
+        return self._settings.topic(contract.topic)
+
+    def apply(self, shards: int, replication: int, dry_run: bool = False) -> list[Told]:
+        """Make what is missing, and give what is there the configs it lacks. replication: -1 is the brokers' default.
+
+        Partitions of a topic that is there stay as they are. Raises AmlError where the brokers refuse.
+        """
+        held = self._held()
+        told = []
+        for contract in self._contracts:
+            name = self.name(contract)
+            if name not in held:
+                partitions = shards if contract.partitions == SHARDS else int(contract.partitions)
+                if not dry_run:
+                    self._make(name, partitions, replication, contract)
+                told.append(Told(name, partitions, ("made",)))
+                continue
+            lacking = contract.lacking(held[name].configs)
+            if lacking and not dry_run:
+                self._set(name, lacking)
+            told.append(Told(name, held[name].partitions, tuple(f"{k} = {v}" for k, v in sorted(lacking.items()))))
+        return told
+
+    def check(self) -> list[Told]:
+        """Every topic against its contract."""
+        held = self._held()
+        inner = {c.topic: held[self.name(c)].partitions for c in self._contracts
+                 if c.partitions == SHARDS and self.name(c) in held}  # fmt: skip
+        told = []
+        for contract in self._contracts:
+            name = self.name(contract)
+            if name not in held:
+                told.append(Told(name, 0, (), ("is not there: `aml topics apply` makes it",)))
+                continue
+            faults = [
+                f"{config} is {held[name].configs.get(config)}, must be {wanted}: `aml topics apply` sets it"
+                for config, wanted in sorted(contract.lacking(held[name].configs).items())
+            ]
+            if contract.partitions == SHARDS and len(set(inner.values())) > 1:
+                counts = ", ".join(f"{topic} {n}" for topic, n in sorted(inner.items()))
+                faults.append(
+                    f"the internal topics must have as many partitions each ({counts}): remove the emptier one, and "
+                    "`aml topics apply` makes it again"
+                )
+            told.append(Told(name, held[name].partitions, (), tuple(faults)))
+        return told
+
+    def _held(self) -> dict[str, Held]:
+        from kafka.admin import ConfigResource, ConfigResourceType
+
+        there = {one["name"]: one for one in self._admin.describe_topics()}
+        names = [name for contract in self._contracts if (name := self.name(contract)) in there]
+        if not names:
+            return {}
+        asked = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
+        configs = self._admin.describe_configs(asked, config_filter="all")
+        (by_name,) = configs.values()
+        return {
+            name: Held(
+                len(there[name]["partitions"]),
+                {key: str(value["value"]) for key, value in by_name[name].items()},
+            )
+            for name in names
+        }
+
+    def _make(self, name: str, partitions: int, replication: int, contract: Contract) -> None:
+        from kafka.admin import NewTopic
+
+        self._admin.create_topics([NewTopic(name, partitions, replication, topic_configs=contract.configs)])
+
+    def _set(self, name: str, configs: dict[str, str]) -> None:
+        from kafka.admin import ConfigResource, ConfigResourceType
+
+        self._admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, name, configs=configs)])
+
+
+@contextmanager
+def administering(settings: StreamSettings, contracts: Sequence[Contract]) -> Iterator[Topics]:
+    """The topics, for the time of a command. Raises AmlError where the brokers do not answer or refuse."""
+    try:
+        from kafka.admin import KafkaAdminClient
+        from kafka.errors import KafkaError
+    except ImportError as error:
+        raise AmlError("kafka-python is not installed: pip install 'aml-monitor[stream]'") from error
+    try:
+        options = {**common_settings(settings.connection), "bootstrap_timeout_ms": _TIMEOUT_MS}
+        admin = KafkaAdminClient(**{k: v for k, v in options.items() if k != "allow_auto_create_topics"})
+        try:
+            yield Topics(settings, contracts, admin)
+        finally:
+            admin.close()
+    except KafkaError as error:
+        told = f"{type(error).__name__} {error}".strip()[:300]
+        raise AmlError(f"Kafka at {settings.brokers}: {told}: mend that or AML_KAFKA__*, and repeat") from error
