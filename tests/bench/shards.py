@@ -22,7 +22,7 @@ from aml.pipeline.resolved import resolve
 from aml.pipeline.watermark import LATENESS
 from aml.stream.decode import Decoder, Message
 from aml.stream.intake import Assigned, IntakeCore
-from aml.stream.mail import unpack_letter
+from aml.stream.mail import bundled, unpack_letters
 from aml.stream.shard import Shard, ShardTerms
 from aml.stream.wire import unpack_block
 from tests.bench.say import Clock, say
@@ -131,15 +131,18 @@ class Ring:
         self.turns.append(time.perf_counter() - began)
 
     def _steps(self, blocks: list[bytes]) -> None:
+        steps = []
         mail, self.mail = self.mail, [[] for _ in self.held]
         for shard, value, waiting in zip(self.held, blocks, mail, strict=True):
             with self.reading.running():
                 block = unpack_block(value)
-                letters = [unpack_letter(letter) for letter in waiting]
+                letters = [unpack_letters(letter) for letter in waiting]
             with self.stepping.running():
                 step = shard.step([(shard.at[0], block)], [*enumerate(letters, shard.at[1])], self.bank.now)
-            for to, letter in step.letters:
-                self.mail[to].append(letter)
+            steps.append(step)
+        with self.stepping.running():
+            for to, message in bundled(letter for step in steps for letter in step.letters):
+                self.mail[to].append(message)
 
     def tell(self, name: str) -> None:
         """Print the pace."""
