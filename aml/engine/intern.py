@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -144,45 +144,94 @@ class Interner:
 
 
 class Texts:
-    """Rows of text by number, appended to in order (what the numbers of an interner stand for)."""
+    """Rows of text by number, appended to in order (what the numbers of an interner stand for).
+
+    Bytes of all rows lie one after another, a row's columns too; sizes are in bytes, -1 for null.
+    """
 
     def __init__(self, names: tuple[str, ...]) -> None:
         self.names = names
-        self._parts: list[pl.DataFrame] = [pl.DataFrame(schema=dict.fromkeys(names, pl.String()))]
+        self.n = 0
+        self._sizes = np.empty((_LEAST, len(names)), np.int32)
+        self._ends = np.zeros(_LEAST + 1, np.int64)  # [n] where row n begins, [n + 1] where it ends
+        self._data = np.empty(1 << 14, np.uint8)
+
+    def __len__(self) -> int:
+        return self.n
 
     def append(self, rows: pl.DataFrame) -> None:
         """Add rows with the columns `names`, text or null."""
         if rows.height:
-            self._parts.append(rows.select(self.names))
+            self.add(*laid_out(rows, self.names))
+
+    def add(self, sizes: npt.NDArray[np.int32], data: npt.NDArray[np.uint8]) -> None:
+        """Add rows as `take` gives them."""
+        n, m, used = self.n, sizes.shape[0], int(self._ends[self.n])
+        self._sizes, self._ends = grown(self._sizes, n, n + m), grown(self._ends, n + 1, n + m + 1)
+        self._data = grown(self._data, used, used + data.size)
+        self._sizes[n : n + m] = sizes
+        self._ends[n + 1 : n + m + 1] = used + np.cumsum(np.maximum(sizes, 0).sum(axis=1, dtype=np.int64))
+        self._data[used : used + data.size] = data
+        self.n = n + m
+
+    def take(self, numbers: npt.NDArray[np.integer]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8]]:
+        """Sizes [n, columns] and bytes of rows."""
+        first, after = self._ends[numbers], self._ends[numbers + 1]
+        data = np.empty(int((after - first).sum()), np.uint8)
+        copy_runs(self._data, first, after, data)
+        return self._sizes[numbers], data
+
+    def column(self, name: str) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8]]:
+        """Sizes [n] and bytes of one column."""
+        k = self.names.index(name)
+        sizes = np.maximum(self._sizes[: self.n], 0)
+        first = self._ends[: self.n] + sizes[:, :k].sum(axis=1, dtype=np.int64)
+        data = np.empty(int(sizes[:, k].sum(dtype=np.int64)), np.uint8)
+        copy_runs(self._data, first, first + sizes[:, k], data)
+        return self._sizes[: self.n, k], data
+
+    def row(self, number: int) -> tuple[Any, ...]:
+        """One row: its texts, None for null."""
+        at, made = int(self._ends[number]), []
+        for size in self._sizes[number].tolist():
+            made.append(None if size < 0 else self._data[at : at + size].tobytes().decode())
+            at += max(size, 0)
+        return tuple(made)
 
     @property
     def frame(self) -> pl.DataFrame:
         """All rows; the row's place is its number."""
-        if len(self._parts) > 1:
-            self._parts = [pl.concat(self._parts, rechunk=True)]
-        return self._parts[0]
+        raw, at, rows = self._data.tobytes(), 0, []
+        for size in self._sizes[: self.n].ravel().tolist():
+            rows.append(None if size < 0 else raw[at : at + size].decode())
+            at += max(size, 0)
+        wide = len(self.names)
+        return pl.DataFrame({name: pl.Series(rows[k::wide], dtype=pl.String) for k, name in enumerate(self.names)})
 
     def state(self) -> dict[str, np.ndarray]:
-        """Per column: UTF-8 bytes, sizes in bytes, -1 for null."""
-        state: dict[str, np.ndarray] = {}
-        for name in self.names:
-            column = self.frame.get_column(name)
-            state[f"{name}.sizes"] = column.str.len_bytes().cast(pl.Int32).fill_null(-1).to_numpy().copy()
-            state[f"{name}.bytes"] = np.frombuffer((column.str.join("").item() or "").encode(), np.uint8)
-        return state
+        """Sizes and bytes of all rows."""
+        return {"sizes": self._sizes[: self.n].copy(), "bytes": self._data[: self._ends[self.n]].copy()}
 
     @classmethod
     def from_state(cls, names: tuple[str, ...], state: Mapping[str, np.ndarray]) -> Texts:
         """The texts whose `state` this is."""
         self = cls(names)
-        self.append(pl.DataFrame({n: _texts(state[f"{n}.sizes"], state[f"{n}.bytes"]) for n in names}, strict=True))
+        self.add(state["sizes"], state["bytes"])
         return self
 
 
-def _texts(sizes: np.ndarray, data: np.ndarray) -> pl.Series:
-    ends = np.cumsum(np.maximum(sizes, 0)).tolist()
-    raw, out, start = data.tobytes(), [], 0
-    for size, end in zip(sizes.tolist(), ends, strict=True):
-        out.append(None if size < 0 else raw[start:end].decode())
-        start = end
-    return pl.Series(out, dtype=pl.String)
+def laid_out(rows: pl.DataFrame, names: Sequence[str]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8]]:
+    """Sizes [n, names] of text columns (bytes, -1 for null), and their bytes row by row."""
+    sizes = rows.select(pl.col(names).str.len_bytes().cast(pl.Int32).fill_null(-1)).to_numpy()
+    whole = rows.select(pl.concat_str(pl.col(names).fill_null("")).str.join("")).item()
+    return sizes, np.frombuffer((whole or "").encode(), np.uint8)
+
+
+@kernel
+def copy_runs(data: np.ndarray, first: np.ndarray, after: np.ndarray, out: np.ndarray) -> None:
+    """The runs [first, after) of the data, one after another."""
+    n = 0
+    for k in range(first.size):
+        for at in range(first[k], after[k]):
+            out[n] = data[at]
+            n += 1

@@ -19,7 +19,7 @@ import polars as pl
 from aml.engine.columns import ABSENT, Flag
 from aml.engine.identity import NO_TIME, Incoming, Outcome, Registry
 from aml.engine.intern import I32, NONE, Interner
-from aml.engine.keys import Fields, Keys, content_hash, family_key, hash_columns, order_key
+from aml.engine.keys import Fields, Keys, content_hash, family_key, hash_columns, hash_texts, order_key
 from aml.pipeline.holders import TENANT, HolderBook, Mask, conductor_of, linked_to, part
 from aml.pipeline.legs import Legs, legs_of
 from aml.pipeline.older import Older, identity
@@ -150,10 +150,7 @@ class Acceptor:
 
     def tenant_of_holders(self) -> npt.NDArray[np.int32]:
         """The tenant's number of each holder."""
-        of_each = self.holders.texts.frame.get_column("institution")
-        names = of_each.unique()
-        numbers = pl.Series(self.tenant_numbers(names))
-        return of_each.replace_strict(names, numbers, return_dtype=pl.Int32).to_numpy()
+        return self.texts["tenant"].find(*hash_texts(*self.holders.texts.column("institution")))
 
     def accept(self, frame: pl.DataFrame, source: int = 0) -> Arrivals:
         """Judge a canonical frame, its rows in arrival order."""

@@ -15,6 +15,7 @@ from aml.detect.compile import Compiled
 from aml.detect.needs import Tags
 from aml.detect.tags import given
 from aml.domain.finding import FindingChange, finding_id
+from aml.engine.arrays import grown
 from aml.engine.columns import Flag
 from aml.engine.confirm import CONDUCTED
 from aml.engine.engine import Applied, Engine, FindingKey, Hit
@@ -101,6 +102,8 @@ class Detection:
         self.engine = Engine(compiled.program, shards=shards)
         self.rows = np.empty(0, np.int64)
         self._parts: list[I64] = []
+        self._known = np.zeros(1, PARTY)  # what is known of parties, as the engine reads it; rows never change
+        self._knows = 0
         self._assembly = Assembly(compiled, scoring)
         self._kinds = compiled.program.detectors["kind"]
         self._at_the_counter = set(compiled.program.detectors["rule"][self._kinds == CONDUCTED].tolist())
@@ -150,7 +153,7 @@ class Detection:
         rows = self.rows_of(named)
         ids = self.records.take(rows).get_column("transaction_id").to_list() if named.size else []
         looked_up = dict(zip(named.tolist(), zip(ids, rows.tolist(), strict=True), strict=True))
-        texts = self.acceptor.holders.texts.frame
+        texts = self.acceptor.holders.texts
         out = []
         for key, hits in held:
             if hits:
@@ -202,12 +205,12 @@ class Detection:
 
     def _party(self) -> np.ndarray:
         """What is known of parties, as the engine reads it."""
-        known = self.acceptor.party_rows
-        table = np.zeros(max(1, known.segment.size), PARTY)
-        if known.segment.size:
+        rows, first = self.acceptor.party_rows, self._knows
+        if len(rows) > first:
+            self._known, self._knows = grown(self._known, len(rows)), len(rows)
             for name in ("turnover", "opened", "segment", "cash_intensive"):
-                table[name] = getattr(known, name)
-        return table
+                self._known[name][first : len(rows)] = getattr(rows, name)[first:]
+        return self._known[: max(1, len(rows))]
 
     def _shard_of(self) -> I32:
         names = self.acceptor.holders.names
@@ -227,7 +230,7 @@ class Detection:
 
     def restore_acceptance(self, state: Mapping[str, np.ndarray], older: list[str]) -> None:
         """Take over acceptance alone, for a replay under rules other than those of the state."""
-        self.rows, self._parts = state["rows"].copy(), []
+        self.rows, self._parts, self._knows = state["rows"].copy(), [], 0
         self.acceptor.restore(_under(state, "accept."), older)
 
     def restore(self, state: Mapping[str, np.ndarray], older: list[str]) -> None:

@@ -9,7 +9,6 @@ from decimal import Decimal
 from typing import Final
 
 import numpy as np
-import polars as pl
 
 from aml.detect import exempt
 from aml.detect.compile import Compiled
@@ -19,6 +18,7 @@ from aml.engine.arrays import Transactions
 from aml.engine.confirm import CHAIN, CYCLE, SCATTER
 from aml.engine.engine import FindingKey, Hit
 from aml.engine.facts import FACTS
+from aml.engine.intern import Texts
 from aml.engine.layout import T_DAYP, T_LEG
 from aml.scoring.config import ScoringConfig
 
@@ -53,13 +53,13 @@ class Assembly:
         self._kinds = compiled.program.detectors["kind"]
         self._in_force: dict[tuple[str, int], dict[str, Value]] = {}
 
-    def subject(self, texts: pl.DataFrame, holder: int) -> Subject:
+    def subject(self, texts: Texts, holder: int) -> Subject:
         """The subject that a holder number stands for."""
         institution, party_institution, kind, name = texts.row(holder)
         return Subject(institution, party_institution, SubjectKind(kind), name)
 
     def finding(
-        self, key: FindingKey, hits: Sequence[Hit], tx: Transactions, named: Named, texts: pl.DataFrame
+        self, key: FindingKey, hits: Sequence[Hit], tx: Transactions, named: Named, texts: Texts
     ) -> tuple[FindingChange, tuple[int, ...]]:
         """The finding of a key from its hits (in order), and the rows of the records it names."""
         rule = self.compiled.rules[key[0]]
@@ -117,7 +117,7 @@ class Assembly:
                 found.add(network_id(institution, named[int(in_order(hit.evidence, tx)[0])][0]))
         return tuple(sorted(found))
 
-    def _path(self, hit: Hit, tx: Transactions, named: Named, texts: pl.DataFrame) -> tuple[Hop, ...]:
+    def _path(self, hit: Hit, tx: Transactions, named: Named, texts: Texts) -> tuple[Hop, ...]:
         if self._kinds[hit.detector] not in (CHAIN, CYCLE):
             return ()
         hops = zip(hit.evidence.tolist(), tx.of(hit.evidence), strict=True)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from aml.engine.intern import I32, NONE, Interner, Texts
+from aml.engine.intern import I32, NONE, Interner, Texts, grown
 from aml.engine.keys import Fields, Keys, add_institution
 from aml.pipeline.parties import Parties
 
@@ -90,7 +90,7 @@ class HolderBook:
     def __init__(self) -> None:
         self.names = Interner()
         self.texts = Texts(HOLDER_TEXTS)
-        self.ours = np.empty(0, np.bool_)
+        self.ours = self._room = np.empty(0, np.bool_)
         self._accounts = Interner()
         self._seen = np.empty(0, np.uint8)  # per account: 1 with a customer, 2 without
 
@@ -119,7 +119,9 @@ class HolderBook:
     def _mark_ours(self, ids: I32, ours: Mask) -> None:
         more = len(self.names) - self.ours.size
         if more:
-            self.ours = np.concatenate([self.ours, np.zeros(more, np.bool_)])
+            self._room = grown(self._room, self.ours.size, len(self.names))
+            self._room[self.ours.size : len(self.names)] = False
+            self.ours = self._room[: len(self.names)]
         self.ours[ids[ours & (ids >= 0)]] = True
 
     def mixed_accounts(self, end: End, where: Mask) -> int:
@@ -147,7 +149,8 @@ class HolderBook:
         self.names = Interner.from_state(part(state, "names"))
         self.texts = Texts.from_state(HOLDER_TEXTS, part(state, "texts"))
         self._accounts = Interner.from_state(part(state, "accounts"))
-        self.ours, self._seen = state["ours"].copy(), state["seen"].copy()
+        self.ours = self._room = state["ours"].copy()
+        self._seen = state["seen"].copy()
         return self
 
 

@@ -132,7 +132,6 @@ class Host:
     def at_rest(self) -> None:
         """Join what was put off, so that two threads may read the state at once; the host is settled."""
         self.detection.rows_of(np.empty(0, np.int32))
-        _ = self.detection.acceptor.holders.texts.frame
 
     @property
     def news(self) -> bool:

@@ -78,6 +78,9 @@ class PartyRows:
         self.opened = np.empty(0, np.int32)
         self.turnover = np.empty(0, np.int64)
 
+    def __len__(self) -> int:
+        return self.segment.size
+
     def take(self, table: pl.DataFrame) -> I32:
         """The row numbers of a party frame's rows, new ones given where the very row was never seen."""
         ids, fresh = self.names.ids_and_new(*Fields(table).key(list(enumerate(_FACTS))))
@@ -102,14 +105,16 @@ class PartyRows:
     def facts(self, rows: I32) -> dict[str, npt.NDArray[np.generic]]:
         """What is known of the parties of these rows; of -1 nothing."""
         none = {"turnover": UNKNOWN_TURNOVER, "opened": NONE, "segment": UNKNOWN, "cash_intensive": False}
-        return {
-            name: np.append(getattr(self, name), np.asarray(value, getattr(self, name).dtype))[rows]
-            for name, value in none.items()
-        }
+        known = rows >= 0
+        if not len(self):
+            return {name: np.full(rows.size, value, getattr(self, name).dtype) for name, value in none.items()}
+        return {name: np.where(known, held := getattr(self, name)[rows], held.dtype.type(value))
+                for name, value in none.items()}
 
     def _extend(self, name: str, more: npt.NDArray[np.generic]) -> None:
-        held = getattr(self, name)
-        setattr(self, name, np.concatenate([held, more.astype(held.dtype)]))
+        if more.size:
+            held = getattr(self, name)
+            setattr(self, name, np.concatenate([held, more.astype(held.dtype)]))
 
     def state(self) -> dict[str, np.ndarray]:
         """All rows, as arrays."""

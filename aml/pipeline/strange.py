@@ -177,7 +177,7 @@ class ModelFindings:
         self._note_strangers(ours)
         named = sorted({leg // SIDES for key in asked for leg in self._by_key.get(key, ())})
         looked_up = _named(detection, np.array(named, np.int32))
-        texts = detection.acceptor.holders.texts.frame
+        texts = detection.acceptor.holders.texts
         out = []
         for key in asked:
             subject = _subject(texts.row(key[1]))

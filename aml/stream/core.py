@@ -19,6 +19,7 @@ import polars as pl
 
 from aml.detect.compile import Compiled
 from aml.detect.tags import given
+from aml.engine.arrays import grown
 from aml.engine.confirm import week_of
 from aml.engine.engine import Applied, FindingKey, Hit
 from aml.engine.evict import UNIT_DAYS
@@ -86,6 +87,9 @@ class Core(Detection):
         self.foreign = ForeignHits()
         self._waiting: list[Arrivals] = []
         self._strangers = np.zeros(0, np.bool_)  # holders that were no subjects before what waits
+        self._shard_at = np.zeros(0, np.int32)  # by holder its shard; and 0 where it is this one, else 1
+        self._elsewhere = np.zeros(0, np.int32)
+        self._placed = 0
         self._first = 0  # transactions known at the last turn
 
     def admit(self, rows: pl.DataFrame) -> Arrivals:
@@ -207,12 +211,12 @@ class Core(Detection):
 
     def _sides(self, numbers: I64) -> tuple[npt.NDArray[Any], ...]:
         """Shards where a transaction has legs: of its debit, its credit, its conductor; -1 where it has none there."""
-        tx = self.engine.transactions.of(numbers)
-        shard_of = np.append(self.shards_of_holders(), np.int32(NONE))
+        rows, tx = self.engine.transactions.places(numbers), self.engine.transactions.rows
+        debit, credit = tx["debit_tag"][rows], tx["credit_tag"][rows]
         return (
-            np.where(tx["debit_tag"] & T_LEG, shard_of[tx["debit_holder"]], NONE),
-            np.where(tx["credit_tag"] & T_LEG, shard_of[tx["credit_holder"]], NONE),
-            np.where(tx["credit_tag"] & T_COUNTED, shard_of[tx["conductor_holder"]], NONE),
+            np.where(debit & T_LEG, self.shards_at(tx["debit_holder"][rows]), NONE),
+            np.where(credit & T_LEG, self.shards_at(tx["credit_holder"][rows]), NONE),
+            np.where(credit & T_COUNTED, self.shards_at(tx["conductor_holder"][rows]), NONE),
         )
 
     # ------------------------------------------------------------------ what is remembered
@@ -237,6 +241,7 @@ class Core(Detection):
     def restore(self, state: Mapping[str, np.ndarray], older: list[str]) -> None:
         """Take over a state, and the names of its files of old identities."""
         super().restore(state, older)
+        self._placed = 0
         self.acceptor.progress = SourceProgress.from_state(part_of(state, "accept.progress"))
         self.movements = Movements.from_state(part_of(state, "movements"), self.engine.transactions)
         self.foreign = ForeignHits.from_state(part_of(state, "foreign"), self.engine.transactions)
@@ -259,14 +264,24 @@ class Core(Detection):
 
     def shards_of_holders(self) -> I32:
         """The shard of every holder known."""
-        names = self.acceptor.holders.names
-        shards: I32 = np.mod(names.hi[: len(names)], np.uint64(self.of)).astype(np.int32)
-        return shards
+        names, first = self.acceptor.holders.names, self._placed
+        n = len(names)
+        if n > first:
+            self._shard_at, self._elsewhere = grown(self._shard_at, n), grown(self._elsewhere, n)
+            self._shard_at[first:n] = np.mod(names.hi[first:n], np.uint64(self.of))
+            self._elsewhere[first:n] = self._shard_at[first:n] != self.me
+            self._placed = n
+        return self._shard_at[:n]
+
+    def shards_at(self, holders: npt.NDArray[Any]) -> I32:
+        """The shard of each of these holders, -1 for -1."""
+        shards = self.shards_of_holders()
+        return np.where(holders >= 0, shards[holders], np.int32(NONE)) if shards.size else holders.astype(np.int32)
 
     def _shard_of(self) -> I32:
         """To the engine its own shard is 0, and all others are elsewhere."""
-        elsewhere: I32 = (self.shards_of_holders() != self.me).astype(np.int32)
-        return elsewhere
+        n = self.shards_of_holders().size
+        return self._elsewhere[:n]
 
     def _is_mine(self, holder: int) -> bool:
         return int(self.acceptor.holders.names.hi[holder]) % self.of == self.me

@@ -165,10 +165,9 @@ def _refresh(core: Core, numbers: I64, table: Array) -> None:
     """Of payments between holders of other shards the senders know better; of others their own shards told."""
     rows = core.engine.transactions.places(numbers)
     tx = core.engine.transactions.rows
-    shard_of = np.append(core.shards_of_holders(), np.int32(NONE))
     mine = np.zeros(rows.size, np.bool_)
     for side in ("debit", "credit"):
-        mine |= ((tx[f"{side}_tag"][rows] & T_LEG) != 0) & (shard_of[tx[f"{side}_holder"][rows]] == core.me)
+        mine |= ((tx[f"{side}_tag"][rows] & T_LEG) != 0) & (core.shards_at(tx[f"{side}_holder"][rows]) == core.me)
     for name in ("debit_segment", "debit_known", "behind"):
         tx[name][rows[~mine]] = table[name][~mine]
 

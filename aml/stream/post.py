@@ -175,7 +175,7 @@ class _Sheet:
         table = np.zeros(numbers.size, HOLDER)
         table["hi"], table["lo"] = _keys(book.names, numbers)
         table["ours"] = book.ours[numbers]
-        return table, book.texts.frame[numbers].rows() if numbers.size else []
+        return table, [book.texts.row(number) for number in numbers.tolist()]
 
     def ids(self) -> list[str]:
         ids = self.core.movements.ids
