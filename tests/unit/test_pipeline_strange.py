@@ -67,7 +67,7 @@ class World:
         texts = {"institution": ["main"] * 10, "party_institution": ["main"] * 10, "kind": ["customer"] * 10,
                  "id": [f"C{n}" for n in range(10)]}
         ids = pl.DataFrame({"transaction_id": [f"T{n}" for n in range(N)]})
-        holders = SimpleNamespace(ours=self.ours, texts=SimpleNamespace(frame=pl.DataFrame(texts)))
+        holders = SimpleNamespace(ours=self.ours, texts=SimpleNamespace(row=pl.DataFrame(texts).row))
         return SimpleNamespace(
             acceptor=SimpleNamespace(holders=holders),
             rows_of=lambda numbers: numbers.astype(np.int64),

@@ -8,7 +8,6 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 import numpy as np
-import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,9 +15,10 @@ from hypothesis import strategies as st
 from aml.domain.errors import AmlError
 from aml.store.database import open_database
 from aml.store.stream import CountKey, Manifest, Move, ReusedId, SourceRow, TotalKey
+from aml.stream.mail import RECORD, TRANSACTION, Head, pack_letter
 from aml.stream.peek import Message
 from aml.stream.reconcile import reconcile, report_object
-from aml.stream.wire import RECORDS, pack
+from aml.stream.wire import pack_bundle
 from tests.postgres import Clock
 
 BANK, LEGS, INNER = "aml.transactions.v1", "aml.legs.v1", "aml.records.v1"
@@ -51,7 +51,7 @@ class FakeBroker:
 
 
 def records(rows):
-    return pack(RECORDS, {"any": "head"}, [pl.DataFrame({"x": list(range(rows))})])
+    return pack_bundle([pack_letter(Head(0, 1, 1, RECORD, 0), {"transactions": np.zeros(rows, TRANSACTION)})])
 
 
 def asked(database, broker=None, day=None):
