@@ -100,6 +100,13 @@ class Service:
             check=False,
         )  # fmt: skip
 
+    def publish(self, *arguments: str) -> dict[str, Any]:
+        """`aml publish` to its end; what it says it did."""
+        done = self.run("publish", *arguments, "--json", timeout=300)
+        assert done.returncode == 0, done.stderr
+        said: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        return said
+
     def send_parties(self, rows: Sequence[dict[str, Any]]) -> None:
         """The bank's party table, a message a row."""
         self._send(

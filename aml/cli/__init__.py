@@ -8,7 +8,22 @@ from typing import Annotated
 
 import typer
 
-from aml.cli import alerts, demo, dlq, evaluate, intake, reconcile, rules, run, simulate, status, topics, train, worker
+from aml.cli import (
+    alerts,
+    demo,
+    dlq,
+    evaluate,
+    intake,
+    publish,
+    reconcile,
+    rules,
+    run,
+    simulate,
+    status,
+    topics,
+    train,
+    worker,
+)
 from aml.cli.codes import ExitCode, table_of_codes
 from aml.cli.root import Root
 
@@ -31,6 +46,7 @@ evaluate.add_to(app)
 app.add_typer(dlq.app, name="dlq")
 app.add_typer(topics.app, name="topics")
 reconcile.add_to(app)
+publish.add_to(app)
 intake.add_to(app)
 worker.add_to(app)
 demo.add_to(app)

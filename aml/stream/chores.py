@@ -12,6 +12,7 @@ from aml.domain.errors import AmlError
 from aml.store.database import Database
 from aml.store.failures import will_pass
 from aml.stream.client import Producer
+from aml.stream.manifests import ManifestReader
 from aml.stream.outbox import Relay
 
 LEASE: Final = "worker"
@@ -42,10 +43,10 @@ class Chores:
 
     def __init__(
         self, database: Database, relay: Relay, epochs: Callable[[], Mapping[int, int]], owner: str,
-        more: Callable[[], object] = lambda: None,
+        manifests: ManifestReader,
     ) -> None:  # fmt: skip
         self._database, self._relay, self._epochs, self._owner = database, relay, epochs, owner
-        self._more = more
+        self._manifests = manifests
         self._alone = database.engine.dialect.name == "sqlite"
         self._next: dict[str, float] = {}
         self._told: dict[int, int] = {}
@@ -94,8 +95,8 @@ class Chores:
             self._told = epochs
         while self._relay.relay() and not self._ended.is_set():
             pass
-        if self._due("more", 1.0):
-            self._more()
+        if 0 in epochs and self._due("manifests", 1.0):
+            self._manifests.poll()
         if 0 in epochs and self._due("tidy", _HOUR):
             self._relay.purge()
             with self._database.begin() as uow:

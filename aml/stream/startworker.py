@@ -18,6 +18,7 @@ from aml.stream.chores import Chores, Told
 from aml.stream.faustapp import FaustTerms, make_app
 from aml.stream.inbox import Inbox
 from aml.stream.kafkalog import KafkaLog
+from aml.stream.manifests import ManifestReader
 from aml.stream.member import Member
 from aml.stream.outbox import Relay
 from aml.stream.settings import StreamSettings
@@ -55,7 +56,8 @@ def work(
     takeovers = Takeovers(terms, lambda: KafkaLog(connection, topics, stop.is_set), stop.is_set)
     worker = Worker(terms, inbox, log, takeovers, stop.is_set, watcher, every)
     relay = Relay(database, Told(connection.producer()), settings.topic(names.ALERTS))
-    chores = Chores(database, relay, lambda: worker.epochs, member.id)
+    manifests = ManifestReader(connection, settings.topic(names.MANIFESTS), database)
+    chores = Chores(database, relay, lambda: worker.epochs, member.id, manifests)
     chores.claim()
     failure = _Failure()
     steps = _thread("steps", worker.run, failure, stop)

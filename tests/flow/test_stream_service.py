@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import subprocess
 import time
@@ -22,7 +23,7 @@ from aml.stream.faustapp import FaustTerms, make_app
 from aml.stream.inbox import Inbox
 from aml.stream.takeover import LEGS, RECORDS
 from tests.broker import Broker
-from tests.service import AML, ROOT, Service, found
+from tests.service import AML, BANK, ROOT, Service, found
 
 PLACE = ["topic", "partition", "offset", "element"]
 pytestmark = pytest.mark.thorough
@@ -88,6 +89,51 @@ def test_findings_and_alerts_equal_those_of_a_file_run(
         assert [process.stop() for process in intakes] == [0] * len(intakes)
         assert [p.stop() for p in service.running if p.name == "worker"] == [0] * workers
         same(bank, db)
+
+
+def test_a_published_feed_reconciles_with_its_manifest_and_alerts_go_downstream(
+    tmp_path: Path, bank: Path, postgres_url: str
+):
+    feed, table = str(bank / "transactions.ndjson"), str(bank / "parties.csv")
+    with Broker(tmp_path / "kafka") as broker, Service(broker, tmp_path, postgres_url, 4, 3) as service:
+        service.start("worker")
+        service.start("intake")
+        sent = service.publish(feed, "--parties", table, "--hourly")
+        again = service.publish(feed, "--singles", "--key", "account", "--rate", "100000")
+        n = len(lines(bank))
+        assert (sent["records"], again["records"], sent["rejects"]) == (n, n, 0)
+        assert sent["manifests"] > 1000
+        report = service.reconciled(2 * n, 240)
+        assert (report["scored"], report["duplicates"], report["rejected"], report["faults"]) == (n, n, {}, [])
+        assert sum(m["scored"] for m in report["manifests"]) == n
+        same(bank, postgres_url)
+        _, alerts, _ = found(postgres_url)
+        time.sleep(1)
+        told: dict[str, dict[str, Any]] = {}
+        for message in broker.read("aml.alerts.v1"):
+            body = json.loads(message.value)
+            assert message.key.decode() == body["alert_id"]
+            assert "disposition" not in body
+            if body["version"] >= told.get(body["alert_id"], body)["version"]:
+                told[body["alert_id"]] = body
+        standing = {id_: body["score"] for id_, body in told.items() if body["status"] != "withdrawn"}
+        assert standing == {id_: row[0] for id_, row in alerts.items()}
+
+
+def test_a_publisher_that_was_killed_goes_on_and_nothing_is_missing(tmp_path: Path, bank: Path):
+    with Broker(tmp_path / "kafka") as broker, Service(broker, tmp_path, "sqlite:///x.db", 2, 1) as service:
+        feed = str(bank / "transactions.ndjson")
+        dying = service.start("publish", feed, "--batch", "50", "--rate", "20000")
+        until = time.monotonic() + 60
+        while len(broker.read(BANK)) < 100 and time.monotonic() < until:
+            time.sleep(0.05)
+        dying.kill()
+        before = len(broker.read(BANK))
+        done = service.publish(feed, "--batch", "50")
+        ids = [json.loads(line)["transaction_id"] for m in broker.read(BANK) for line in m.value.splitlines()]
+        assert 100 <= done["skipped"] <= before < done["messages"]
+        assert list(dict.fromkeys(ids)) == [json.loads(line)["transaction_id"] for line in lines(bank)]
+        assert len(ids) - len(set(ids)) <= 50 * (before - done["skipped"])
 
 
 def test_whatever_kills_worker_or_intake_nothing_is_lost_or_doubled(tmp_path: Path, bank: Path, postgres_url: str):
