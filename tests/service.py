@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -77,7 +80,7 @@ class Service:
     def environment(self) -> dict[str, str]:
         told = {
             "AML_KAFKA__BOOTSTRAP_SERVERS": self.broker.bootstrap, "AML_STATE": str(self.folder / "state"),
-            "AML_DB": self.db, "PYTHONPATH": str(ROOT),
+            "AML_DB": self.db, "PYTHONPATH": str(ROOT), "AML_METRICS_PORT": "0",
         }  # fmt: skip
         return {**os.environ, **told, **self.settings}
 
@@ -106,6 +109,16 @@ class Service:
         assert done.returncode == 0, done.stderr
         said: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
         return said
+
+    def scrape(self, process: Process, path: str = "metrics") -> str:
+        """What a process serves."""
+        at = re.search(r"metrics and health at (http://[\d.:]+)/metrics", process.said)
+        assert at is not None, process.said
+        try:
+            with urllib.request.urlopen(f"{at[1]}/{path}", timeout=5) as answer:
+                return str(answer.read().decode())
+        except urllib.error.HTTPError as error:
+            return f"{error.code} {error.read().decode()}"
 
     def send_parties(self, rows: Sequence[dict[str, Any]]) -> None:
         """The bank's party table, a message a row."""

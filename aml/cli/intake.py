@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from aml.cli import options, render
-
-if TYPE_CHECKING:
-    from aml.stream.intake import Flushed
 
 
 def add_to(app: typer.Typer) -> None:
@@ -32,35 +30,26 @@ def intake(
     What cannot be read goes to the topic's dead letters as it came. Several intakes share the partitions.
     """
     from aml.stream import logs
+    from aml.stream.health import serving
     from aml.stream.member import claim
     from aml.stream.settings import load_stream_settings
     from aml.stream.start import state_folder, wire
+    from aml.stream.watch import IntakeWatch
 
-    logs.begin()
+    logs.begin("intake")
+    log = logging.getLogger("aml.intake")
     settings = load_stream_settings()
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    counted = _Counted()
+    watch = IntakeWatch()
     with ExitStack() as stack:
         member = claim(state_folder(), "intake", name)
         stack.callback(member.release)
-        made = wire(settings, member, profile, stop.is_set, counted)
-        render.say(f"{member.name} reads {settings.bank} at {settings.brokers}: stop it with Ctrl-C or SIGTERM")
+        stack.enter_context(serving(watch.metrics, watch.pulse))
+        made = wire(settings, member, profile, stop.is_set, watch)
+        log.info("%s reads %s at %s: stop it with Ctrl-C or SIGTERM", member.name, settings.bank, settings.brokers)
         made.run()
+    log.info("%s ended: %d records read, %d rejected, all handed on", member.name, watch.rows, watch.rejected)
     if json:
-        render.emit({"intake": member.name, "read": counted.rows, "rejected": counted.rejected})
-    else:
-        render.say(f"{member.name} ended: {counted.rows:,} records read, {counted.rejected:,} rejected, all handed on")
-
-
-class _Counted:
-    """What the process has done."""
-
-    rows = 0
-    rejected = 0
-
-    def __call__(self, done: Flushed, seconds: float) -> None:
-        del seconds
-        self.rows += done.rows
-        self.rejected += sum(done.rejected.values())
+        render.emit({"intake": member.name, "read": watch.rows, "rejected": watch.rejected})

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
-from collections.abc import Mapping
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from aml.cli import options, render
-
-if TYPE_CHECKING:
-    from aml.stream.shard import Shard
-    from aml.stream.working import Done
 
 
 def add_to(app: typer.Typer) -> None:
@@ -55,12 +51,15 @@ def worker(
     from aml.pipeline.threads import hasty_threads
     from aml.store.statefolder import folder_of
     from aml.stream import logs
+    from aml.stream.health import serving
     from aml.stream.member import claim
     from aml.stream.settings import load_stream_settings
     from aml.stream.start import state_folder
     from aml.stream.startworker import work
+    from aml.stream.watch import WorkerWatch
 
-    logs.begin()
+    logs.begin("worker")
+    log = logging.getLogger("aml.worker")
     settings = load_stream_settings()
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -68,7 +67,7 @@ def worker(
     judgement = load_judgement(profile, models, options.read_history_from(history_from))
     late = options.read_span(lateness)
     compile_kernels(render.say)
-    counted = _Counted()
+    watch = WorkerWatch(log.info)
     with ExitStack() as stack:
         member = claim(state_folder(), "worker", name)
         stack.callback(member.release)
@@ -76,29 +75,9 @@ def worker(
         folder = stack.enter_context(folder_of(database, state_folder()))
         folder.mkdir(parents=True, exist_ok=True)
         stack.enter_context(hasty_threads())
-        render.say(f"{member.name} works on {database.name}: stop it with Ctrl-C or SIGTERM")
-        work(settings, member, database, judgement, late, folder, stop, counted, snapshots)
+        log.info("%s works on %s: stop it with Ctrl-C or SIGTERM", member.name, database.name)
+        stack.enter_context(serving(watch.metrics, watch.pulse))
+        work(settings, member, database, judgement, late, folder, stop, watch, snapshots)
+    log.info("%s ended: %d steps, %d findings told", member.name, watch.steps, watch.changes)
     if json:
-        render.emit({"worker": member.name, "steps": counted.steps, "findings": counted.changes})
-    else:
-        render.say(f"{member.name} ended: {counted.steps:,} steps, {counted.changes:,} findings told")
-
-
-class _Counted:
-    """What the process has done."""
-
-    steps = 0
-    changes = 0
-
-    def stepped(self, done: Done) -> None:
-        self.steps += 1
-        self.changes += sum(len(step.changes) for step in done.steps)
-
-    def owns(self, shards: Mapping[int, Shard], wanted: frozenset[int]) -> None:
-        render.say(f"has shards {', '.join(map(str, sorted(shards))) or 'none'} of {len(wanted)} that are its own")
-
-    def snapshot(self, size: int, seconds: float) -> None:
-        """Is counted by the metrics alone."""
-
-    def outage(self, kind: str, seconds: float) -> None:
-        """Is logged where it happens."""
+        render.emit({"worker": member.name, "steps": watch.steps, "findings": watch.changes})

@@ -12,6 +12,7 @@ from aml.domain.errors import AmlError
 from aml.store.database import Database
 from aml.store.failures import will_pass
 from aml.stream.client import Producer
+from aml.stream.figures import Figures, read_figures
 from aml.stream.manifests import ManifestReader
 from aml.stream.outbox import Relay
 
@@ -19,6 +20,7 @@ LEASE: Final = "worker"
 LEASE_SECONDS: Final = 15.0
 _EVERY: Final = 0.1  # seconds between looks at the outbox
 _HOUR: Final = 3600.0
+_FIGURES: Final = 15.0
 _log: Final = logging.getLogger("aml.worker")
 
 
@@ -43,10 +45,10 @@ class Chores:
 
     def __init__(
         self, database: Database, relay: Relay, epochs: Callable[[], Mapping[int, int]], owner: str,
-        manifests: ManifestReader,
+        manifests: ManifestReader, figures: Callable[[Figures | None], None] = lambda figures: None,
     ) -> None:  # fmt: skip
         self._database, self._relay, self._epochs, self._owner = database, relay, epochs, owner
-        self._manifests = manifests
+        self._manifests, self._figures = manifests, figures
         self._alone = database.engine.dialect.name == "sqlite"
         self._next: dict[str, float] = {}
         self._told: dict[int, int] = {}
@@ -97,6 +99,9 @@ class Chores:
             pass
         if 0 in epochs and self._due("manifests", 1.0):
             self._manifests.poll()
+        if self._due("figures", _FIGURES):
+            # One worker speaks for all: who has the first shard.
+            self._figures(read_figures(self._database) if 0 in epochs else None)
         if 0 in epochs and self._due("tidy", _HOUR):
             self._relay.purge()
             with self._database.begin() as uow:

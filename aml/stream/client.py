@@ -38,6 +38,9 @@ class Consumer(Protocol):
     def ended(self, place: Place) -> bool:
         """Whether everything in a partition was handed out."""
 
+    def lag(self) -> Mapping[Place, int]:
+        """Messages that are there and were not handed out, by assigned partition, as the client knows it."""
+
     def nothing_more(self, places: Sequence[Place]) -> set[Place]:
         """Those of which everything was handed out that the broker has now; none where it does not answer."""
 

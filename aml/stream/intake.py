@@ -54,7 +54,8 @@ class DeadMessage:
 class Flushed:
     """One flush: a block by shard, dead letters, the offsets to commit once all of it is acknowledged.
 
-    rows, rejected: elements read and not; event_time: by source partition that gave records, their median time, UTC µs.
+    rows, rejected: elements read and not; event_time: by source partition that gave records, their median time, UTC µs;
+    reached: by source partition the latest broker timestamp, UTC µs, 0 of an empty range.
     """
 
     blocks: list[bytes]
@@ -63,6 +64,7 @@ class Flushed:
     rows: int
     rejected: Counter[str]
     event_time: dict[Place, int]
+    reached: dict[Place, int]
 
 
 class IntakeCore:
@@ -117,7 +119,8 @@ class IntakeCore:
         offsets = {(r.topic, r.partition): r.next for r in ranges}
         self._next |= offsets
         dead, rejected = _dead(messages, decoded.rejects, now), Counter(r.code for r in decoded.rejects)
-        return Flushed(blocks, dead, offsets, rows.height, rejected, _medians(timed, ranges))
+        reached = {(r.topic, r.partition): r.reached_at for r in ranges}
+        return Flushed(blocks, dead, offsets, rows.height, rejected, _medians(timed, ranges), reached)
 
     def _some(self, most: int) -> list[Message]:
         if self._bytes <= most:

@@ -45,7 +45,8 @@ class Topics:
 
 
 class Intake:
-    """One intake. stop: whether it was told to end; flushed: told of every flush and the seconds that it took."""
+    """One intake. stop: whether it was told to end; flushed: told of every flush and the seconds that it took; waits:
+    told of the seconds for which the brokers do not answer."""
 
     def __init__(
         self,
@@ -58,6 +59,7 @@ class Intake:
         parties: PartyFeed | None,
         stop: Callable[[], bool],
         flushed: Callable[[Flushed, float], None] = lambda done, seconds: None,
+        waits: Callable[[float], None] = lambda seconds: None,
     ) -> None:
         shards = consumer.partitions(topics.legs)
         for topic, partitions in ((topics.legs, shards), (topics.dead, consumer.partitions(topics.dead))):
@@ -67,7 +69,7 @@ class Intake:
         self._calendar, self._shards = calendar, shards
         self._core = IntakeCore(name, shards, decoder, self._resolve)
         self._balance = Balance(time.monotonic)
-        self._stop, self._told = stop, flushed
+        self._stop, self._told, self._waits = stop, flushed, waits
         self._places: list[Place] = []
         self._committed: dict[Place, int] = {}
         self._since: float | None = None  # when the oldest message that waits came
@@ -169,6 +171,7 @@ class Intake:
         waited = 0
         while not self._producer.flush(1.0):
             waited += 1
+            self._waits(waited)
             if waited % 10 == 1:
                 _log.warning("Kafka does not take what is written for %d s: nothing is committed, trying on", waited)
             if self._is_over():

@@ -160,6 +160,14 @@ class KafkaPythonConsumer:
             return False
         return end is not None and position is not None and position >= end
 
+    def lag(self) -> dict[Place, int]:
+        """See `client.Consumer`."""
+        found = {}
+        for part in self._consumer.assignment():
+            end, position = self._consumer.highwater(part), self._consumer.position(part, timeout_ms=_ASK_MS)
+            found[part.topic, part.partition] = 0 if end is None or position is None else max(0, end - position)
+        return found
+
     def nothing_more(self, places: Sequence[Place]) -> set[Place]:
         """See `client.Consumer`."""
         parts = [kafka.TopicPartition(*place) for place in places]

@@ -12,12 +12,12 @@ from aml.detect.profile import load_profile
 from aml.settings import load_settings
 from aml.stream.client import CLIENTS
 from aml.stream.decode import Decoder
-from aml.stream.intake import Flushed
 from aml.stream.intaking import Intake, Topics
 from aml.stream.member import Member
 from aml.stream.partyfeed import PartyFeed
 from aml.stream.settings import INTAKES, LEGS, PARTIES, StreamSettings
 from aml.stream.terms import terms_of
+from aml.stream.watch import IntakeWatch
 
 _DEFAULT_STATE: Final = Path("aml-state")
 _log: Final = logging.getLogger("aml.intake")
@@ -33,7 +33,7 @@ def wire(
     member: Member,
     profile: str,
     stop: Callable[[], bool],
-    flushed: Callable[[Flushed, float], None],
+    watch: IntakeWatch,
 ) -> Intake:
     """An intake of the topic. Raises AmlError where topics or brokers are not there."""
     settings = replace(load_settings(), profile=profile)
@@ -51,4 +51,5 @@ def wire(
     else:
         _log.warning("topic %s is not there: accounts have no owners but those that records name", table)
     calendar, topics = load_profile(profile), Topics(stream.bank, stream.topic(LEGS))
-    return Intake(member.name, topics, Decoder(terms), calendar, consumer, producer, parties, stop, flushed)
+    watch.lag = consumer.lag
+    return Intake(member.name, topics, Decoder(terms), calendar, consumer, producer, parties, stop, watch, watch.waits)

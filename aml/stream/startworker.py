@@ -7,6 +7,7 @@ import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +17,7 @@ from aml.store.database import Database
 from aml.stream import settings as names
 from aml.stream.chores import Chores, Told
 from aml.stream.faustapp import FaustTerms, make_app
+from aml.stream.figures import tell
 from aml.stream.inbox import Inbox
 from aml.stream.kafkalog import KafkaLog
 from aml.stream.manifests import ManifestReader
@@ -24,7 +26,8 @@ from aml.stream.outbox import Relay
 from aml.stream.settings import StreamSettings
 from aml.stream.takeover import LEGS, RECORDS
 from aml.stream.takeovers import Takeovers, WorkerTerms
-from aml.stream.working import Watcher, Worker
+from aml.stream.watch import WorkerWatch
+from aml.stream.working import Worker
 
 ENDS_IN: Final = 6.0  # seconds that the last step may take after the worker was told to stop
 _log: Final = logging.getLogger("aml.worker")
@@ -39,7 +42,7 @@ class _Failure:
 
 def work(
     settings: StreamSettings, member: Member, database: Database, judgement: Judgement, lateness: int, state: Path,
-    stop: threading.Event, watcher: Watcher, every: float,
+    stop: threading.Event, watcher: WorkerWatch, every: float,
 ) -> None:  # fmt: skip
     """Work until `stop` is set. every: seconds between two snapshots of a shard at least.
 
@@ -56,8 +59,9 @@ def work(
     takeovers = Takeovers(terms, lambda: KafkaLog(connection, topics, stop.is_set), stop.is_set)
     worker = Worker(terms, inbox, log, takeovers, stop.is_set, watcher, every)
     relay = Relay(database, Told(connection.producer()), settings.topic(names.ALERTS))
+    watcher.inbox = lambda: inbox.size
     manifests = ManifestReader(connection, settings.topic(names.MANIFESTS), database)
-    chores = Chores(database, relay, lambda: worker.epochs, member.id, manifests)
+    chores = Chores(database, relay, lambda: worker.epochs, member.id, manifests, partial(tell, watcher.metrics))
     chores.claim()
     failure = _Failure()
     steps = _thread("steps", worker.run, failure, stop)

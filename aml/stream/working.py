@@ -40,6 +40,9 @@ class Done:
 class Watcher(Protocol):
     """Who is told what the worker does; cheap."""
 
+    def turned(self) -> None:
+        """The loop turned."""
+
     def stepped(self, done: Done) -> None:
         """A step is committed."""
 
@@ -90,6 +93,7 @@ class Worker:
 
     def turn(self) -> None:
         """See what is ours, and do one step where something came."""
+        self._watcher.turned()
         self._see()
         taken = self._inbox.take(list(self._held), PATIENCE, MOST)
         if taken:

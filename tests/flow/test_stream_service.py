@@ -14,6 +14,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import text
 
 from aml.store.database import open_database
@@ -23,7 +24,7 @@ from aml.stream.faustapp import FaustTerms, make_app
 from aml.stream.inbox import Inbox
 from aml.stream.takeover import LEGS, RECORDS
 from tests.broker import Broker
-from tests.service import AML, BANK, ROOT, Service, found
+from tests.service import AML, BANK, ROOT, Process, Service, found
 
 PLACE = ["topic", "partition", "offset", "element"]
 pytestmark = pytest.mark.thorough
@@ -96,8 +97,7 @@ def test_a_published_feed_reconciles_with_its_manifest_and_alerts_go_downstream(
 ):
     feed, table = str(bank / "transactions.ndjson"), str(bank / "parties.csv")
     with Broker(tmp_path / "kafka") as broker, Service(broker, tmp_path, postgres_url, 4, 3) as service:
-        service.start("worker")
-        service.start("intake")
+        worker, intake = service.start("worker"), service.start("intake")
         sent = service.publish(feed, "--parties", table, "--hourly")
         again = service.publish(feed, "--singles", "--key", "account", "--rate", "100000")
         n = len(lines(bank))
@@ -108,7 +108,8 @@ def test_a_published_feed_reconciles_with_its_manifest_and_alerts_go_downstream(
         assert sum(m["scored"] for m in report["manifests"]) == n
         same(bank, postgres_url)
         _, alerts, _ = found(postgres_url)
-        time.sleep(1)
+        time.sleep(16)  # the database's own figures are told every 15 s
+        told_by_metrics(service, worker, intake, 2 * n, alerts)
         told: dict[str, dict[str, Any]] = {}
         for message in broker.read("aml.alerts.v1"):
             body = json.loads(message.value)
@@ -118,6 +119,24 @@ def test_a_published_feed_reconciles_with_its_manifest_and_alerts_go_downstream(
                 told[body["alert_id"]] = body
         standing = {id_: body["score"] for id_, body in told.items() if body["status"] != "withdrawn"}
         assert standing == {id_: row[0] for id_, row in alerts.items()}
+
+
+def told_by_metrics(service: Service, worker: Process, intake: Process, n: int, alerts: dict[str, Any]) -> None:
+    """Both serve metrics in Prometheus's form, whose figures are those of the database, and say that they are ready."""
+    held: dict[str, float] = {}
+    for process in (worker, intake):
+        page = service.scrape(process)
+        for family in text_string_to_metric_families(page):
+            for sample in family.samples:
+                held[sample.name] = held.get(sample.name, 0.0) + sample.value
+                assert not set(sample.labels) & {"customer", "account", "transaction"}
+        assert json.loads(service.scrape(process, "healthz")) == {"alive": True}
+        assert json.loads(service.scrape(process, "readyz"))["ready"], service.scrape(process, "readyz")
+    assert held["aml_elements_total"] == n
+    assert held["aml_transactions_total"] == 2 * n, "consumed, and scored or duplicate"
+    assert held["aml_alerts_open"] == len(alerts)
+    assert (held["aml_reconcile_gap"], held["aml_feed_lag_records"], held["aml_outbox_pending"]) == (0, 0, 0)
+    assert held["aml_end_to_end_seconds_count"] > 0
 
 
 def test_a_publisher_that_was_killed_goes_on_and_nothing_is_missing(tmp_path: Path, bank: Path):
