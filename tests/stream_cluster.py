@@ -12,6 +12,7 @@ import polars as pl
 
 from aml.engine.engine import FindingKey, LegRows
 from aml.learn.features import NAMES
+from aml.pipeline.carried import carry
 from aml.pipeline.parties import Parties, PartyRows
 from aml.pipeline.resolved import EVERYWHERE, SHARD, resolve
 from aml.stream.core import Core, Turn
@@ -86,7 +87,7 @@ class Cluster:
             half = self.chance.randint(0, rows.height)
             for part in (rows[:half], rows[half:]):
                 if part.height:
-                    core.admit(part)
+                    core.admit(carry(part))
         done = core.turn(letters, all_told=self.chance.random() < 0.1)
         for to, out in sorted(done.out.items()):
             head = Head(core.me, 1, to, RECORD, 0)
@@ -117,5 +118,5 @@ class Cluster:
                 row = core.engine.transactions.of(np.array([number]))[0]
                 if row["debit_at" if side else "credit_at"] >= 0:
                     place = int(core.engine.transactions.places(np.array([number]))[0])
-                    out[core.movements.ids[place], side] = features
+                    out[core.movements.ids.row(place)[0], side] = features
         return out

@@ -14,12 +14,12 @@ from aml.pipeline.parties import Parties, PartyRows
 from aml.pipeline.resolved import resolve
 from aml.pipeline.watermark import LATENESS
 from aml.store.database import Database
+from aml.stream.block import unpack_block
 from aml.stream.commit import commit
 from aml.stream.decode import Decoder, Message
 from aml.stream.intake import Assigned, IntakeCore
 from aml.stream.mail import unpack_letter
 from aml.stream.shard import Shard, ShardTerms
-from aml.stream.wire import unpack_block
 
 TOPIC = "aml.transactions.v1"
 

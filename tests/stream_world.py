@@ -21,13 +21,14 @@ from aml.pipeline.parties import Parties, PartyRows
 from aml.pipeline.resolved import resolve
 from aml.pipeline.watermark import LATENESS
 from aml.store.stream_rows import ShardRow
+from aml.stream.block import unpack_block
 from aml.stream.decode import Decoded, Message
 from aml.stream.frozen import adopt, freeze
 from aml.stream.intake import Assigned, IntakeCore
 from aml.stream.mail import bundled, unpack_letters
 from aml.stream.shard import Shard, ShardTerms, Step
 from aml.stream.takeover import LEGS, RECORDS, take_over
-from aml.stream.wire import RejectRow, unpack_block
+from aml.stream.wire import RejectRow
 from tests import canonical
 from tests.naive.fast import compiled, frame_of, scoring
 

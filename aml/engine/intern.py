@@ -13,6 +13,8 @@ from aml.engine.keys import U64
 from aml.engine.tables import inner, kernel
 
 I32 = npt.NDArray[np.int32]
+TextRows = tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8]]
+"""Rows of texts: sizes [n, columns] in bytes, -1 for null, and the bytes row by row."""
 NONE: Final = -1
 _LEAST: Final = 1 << 10
 _BLOCK: Final = 1 << 14
@@ -174,14 +176,14 @@ class Texts:
         self._data[used : used + data.size] = data
         self.n = n + m
 
-    def take(self, numbers: npt.NDArray[np.integer]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8]]:
+    def take(self, numbers: npt.NDArray[np.integer]) -> TextRows:
         """Sizes [n, columns] and bytes of rows."""
         first, after = self._ends[numbers], self._ends[numbers + 1]
         data = np.empty(int((after - first).sum()), np.uint8)
         copy_runs(self._data, first, after, data)
         return self._sizes[numbers], data
 
-    def column(self, name: str) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8]]:
+    def column(self, name: str) -> TextRows:
         """Sizes [n] and bytes of one column."""
         k = self.names.index(name)
         sizes = np.maximum(self._sizes[: self.n], 0)
@@ -220,7 +222,19 @@ class Texts:
         return self
 
 
-def laid_out(rows: pl.DataFrame, names: Sequence[str]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8]]:
+def text_rows(
+    sizes: npt.NDArray[np.int32], data: npt.NDArray[np.uint8], rows: npt.NDArray[np.integer]
+) -> TextRows:
+    """Some rows of texts, in the order asked for."""
+    lengths = np.maximum(sizes, 0).sum(axis=1, dtype=np.int64)
+    after = np.cumsum(lengths)[rows]
+    first = after - lengths[rows]
+    out = np.empty(int((after - first).sum()), np.uint8)
+    copy_runs(data, first, after, out)
+    return sizes[rows], out
+
+
+def laid_out(rows: pl.DataFrame, names: Sequence[str]) -> TextRows:
     """Sizes [n, names] of text columns (bytes, -1 for null), and their bytes row by row."""
     sizes = rows.select(pl.col(names).str.len_bytes().cast(pl.Int32).fill_null(-1)).to_numpy()
     whole = rows.select(pl.concat_str(pl.col(names).fill_null("")).str.join("")).item()

@@ -7,10 +7,11 @@ record and the party table alone, and never looked up again.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from dataclasses import fields as fields_of
 from pathlib import Path
-from typing import Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -19,15 +20,17 @@ import polars as pl
 from aml.engine.columns import ABSENT, Flag
 from aml.engine.identity import NO_TIME, Incoming, Outcome, Registry
 from aml.engine.intern import I32, NONE, Interner
-from aml.engine.keys import Fields, Keys, content_hash, family_key, hash_columns, hash_texts, order_key
+from aml.engine.keys import Fields, Keys, content_hash, family_key, hash_columns, hash_row, hash_texts, order_key
+from aml.pipeline.carried import Carried
 from aml.pipeline.holders import TENANT, HolderBook, Mask, conductor_of, linked_to, part
 from aml.pipeline.legs import Legs, legs_of
 from aml.pipeline.older import Older, identity
 from aml.pipeline.parties import Parties, PartyRows
-from aml.pipeline.resolved import OURS_CONDUCTOR, OURS_CREDIT, OURS_DEBIT, Carried
+from aml.pipeline.resolved import OURS_CONDUCTOR, OURS_CREDIT, OURS_DEBIT
 from aml.pipeline.watermark import LATENESS, Progress
 
 I64 = npt.NDArray[np.int64]
+Columns = dict[str, npt.NDArray[Any]]
 HORIZON: Final = 3  # times the lateness that identities stay in memory: a reversal acts twice the lateness back
 CODES: Final = {Outcome.CONFLICT: "conflict", Outcome.TOO_LATE: "too_late"}
 
@@ -74,35 +77,29 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
-class Arrivals:
-    """What one batch brings. Transaction indices count the movements ever accepted, in order of acceptance."""
+class Verdicts:
+    """What became of a batch. Transaction indices count the movements ever accepted, in order of acceptance."""
 
-    accepted: pl.DataFrame  # the records accepted, whole, in arrival order
-    first_row: int  # global row of the first of them
+    first_row: int  # global row of the first record accepted
     content: Keys  # of the accepted
     transaction: I32  # per accepted record its transaction index, -1 where it moves nothing
     flags: npt.NDArray[np.uint32]  # per accepted record
-    columns: dict[str, npt.NDArray[np.generic]]  # the new transactions, by the names of `columns.TRANSACTION`
+    columns: Columns  # the new transactions, by the names of `columns.TRANSACTION`
     first_transaction: int
     enter: I32  # transactions whose legs enter: new ones that stand, older ones that stand again
     leave: I32  # older transactions whose legs leave
     marked_rows: I64  # older records whose marks changed, new ones that bear marks: global rows
     marks: npt.NDArray[np.uint32]  # and their marks (identity.SUPERSEDED, VOIDED, REVERSED)
-    rejected: pl.DataFrame  # the records refused, whole, with `code`
     counts: Counts
     outcome: npt.NDArray[np.uint8]  # `Outcome` of every record that came
 
 
-class _Coming(NamedTuple):
-    """Records to judge, their order keys, content hashes, times, tenants, watermarks on arrival and legs."""
+@dataclass(frozen=True, slots=True)
+class Arrivals(Verdicts):
+    """What one batch brings."""
 
-    fields: Fields
-    key: Keys
-    content: Keys
-    t: I64
-    tenant: I32
-    before: I64
-    legs: Legs
+    accepted: pl.DataFrame  # the records accepted, whole, in arrival order
+    rejected: pl.DataFrame  # the records refused, whole, with `code`
 
 
 class _Who(NamedTuple):
@@ -132,6 +129,7 @@ class Acceptor:
         self.party_rows = PartyRows()
         self.registry = Registry(lateness)
         self.texts = {name: Interner() for name in ("tenant", "currency", "branch", "terminal", "batch")}
+        self._words: dict[str, dict[str | None, int]] = {"tenant": {}, "currency": {}}  # their numbers in `texts`
         self.older = Older(folder) if folder else None
         self.use_parties(parties)
 
@@ -161,26 +159,42 @@ class Acceptor:
         key = order_key(frame, fields)
         before = self.progress.advance(tenant, t, key[1], source)
         legs = legs_of(fields, tenant_key, self.calendar, self.parties, t)
-        coming = _Coming(fields, key, content_hash(frame, fields), t, tenant, before, legs)
-        arrivals = self._judge(coming, self._who(fields, legs, tenant_key))
+        who = self._who(fields, legs, tenant_key)
+        incoming = self._incoming(fields, key, t, before, tenant, legs)
+        verdicts = self._judge(incoming, lambda take: self._columns(fields, incoming, legs, who, take))
+        arrivals = _with_records(verdicts, frame)
         is_new = arrivals.outcome == Outcome.NEW
         arrivals.counts.mixed_accounts = sum(
             self.holders.mixed_accounts(end, is_new) for end in (legs.debit, legs.credit)
         )
         return arrivals
 
-    def accept_resolved(self, frame: pl.DataFrame, home: Mask) -> Arrivals:
-        """Judge records that bear the columns of `resolved.resolve`, by the watermarks that stand now.
+    def accept_carried(self, rows: Carried, home: Mask) -> Verdicts:
+        """Judge records of a stream by the watermarks that stand now.
 
         home: those whose first visit this is; of the others only the act (revision, void, reversal) is judged here.
         """
-        fields, carried = Fields(frame), Carried(frame)
-        t = _ints(frame, "executed_at", NO_TIME)
-        tenant = self.texts["tenant"].ids(*fields.key([(TENANT, "institution")]))
+        tenant = self.numbers("tenant", rows.words, rows["institution"])
         marks = np.append(self.progress.marks, NO_TIME)  # one more for tenants of whom nothing is known yet
         before = marks[np.minimum(tenant, marks.size - 1)]
-        coming = _Coming(fields, carried.key("key"), carried.key("content"), t, tenant, before, carried.legs(home))
-        return self._judge(coming, self._who_carried(carried))
+        flags, t, key, content = rows.flags(home), rows["t"], rows.key("key"), rows.key("content")
+        known = self._known(key, rows["revision"], flags, t, before, content)
+        incoming = Incoming(
+            key, content, rows.key("family"), rows.key("target"), t, before, rows["amount"],
+            self.numbers("currency", rows.words, rows["currency"]), tenant, rows["revision"], flags, known,
+        )  # fmt: skip
+        return self._judge(incoming, lambda take: self._columns_carried(rows, flags, take))
+
+    def numbers(self, kind: str, words: Sequence[str | None], codes: npt.NDArray[np.uint32]) -> I32:
+        """The numbers of institutions ("tenant") or currencies, given as codes of words."""
+        held, table = self._words[kind], np.full(len(words), NONE, np.int32)
+        for code in np.unique(codes).tolist():
+            word = words[code]
+            if word not in held:
+                hi, lo = hash_row([word])
+                held[word] = int(self.texts[kind].ids(np.array([hi], np.uint64), np.array([lo], np.uint64))[0])
+            table[code] = held[word]
+        return table[codes]
 
     def _who(self, fields: Fields, legs: Legs, tenant_key: Keys) -> _Who:
         """Who stands at the ends, by the party table here."""
@@ -198,36 +212,23 @@ class Acceptor:
             conductor,
         )
 
-    def _who_carried(self, carried: Carried) -> _Who:
-        """The same, by what travelled with the records."""
-        nobody = np.full(carried.frame.height, NONE, np.int32)
-        facts = [carried.facts(side) for side in ("debit", "credit")]
-        return _Who(
-            (carried.customer("debit"), carried.customer("credit")),
-            tuple((carried.ours & bit) != 0 for bit in (OURS_DEBIT, OURS_CREDIT, OURS_CONDUCTOR)),
-            tuple(nobody if known is None else self.party_rows.take_facts(known) for known in facts),
-            carried.key("conductor"),
-        )
-
-    def _judge(self, coming: _Coming, who: _Who) -> Arrivals:
-        fields, key, content, t, tenant, before, legs = coming
-        frame = fields.frame
-        incoming = self._incoming(fields, key, content, t, before, tenant, legs)
+    def _judge(self, incoming: Incoming, columns_of: Callable[[Mask], Columns]) -> Verdicts:
+        """columns_of: the columns of the records of a mask, but `row`."""
+        t, before = incoming.t, incoming.watermark
         tallies = self.registry.tallies
         judged = self.registry.judge(incoming, self.rows)
         is_new = judged.outcome == Outcome.NEW
-        flags = legs.flags[is_new]
+        flags = incoming.flags[is_new]
         moves = (flags & Flag.MOVES) != 0
         transaction = np.where(moves, self.transactions + np.cumsum(moves) - 1, NONE).astype(np.int32)
         records = self.registry.records
         records["tx"][judged.first :] = transaction
-        columns = self._columns(fields, incoming, legs, who, is_new & ((legs.flags & Flag.MOVES) != 0))
+        columns = columns_of(is_new & ((incoming.flags & Flag.MOVES) != 0))
         columns["row"] = self.rows + np.flatnonzero(moves)
         counts = self._count(judged.outcome, incoming, flags, t[is_new] < before[is_new], tallies)
         mine = np.flatnonzero(moves & judged.stands)
         marked = np.concatenate([judged.marked, judged.first + np.flatnonzero(records["mark"][judged.first :])])
-        arrivals = Arrivals(
-            accepted=frame if is_new.all() else frame.filter(pl.Series(is_new)),
+        verdicts = Verdicts(
             first_row=self.rows,
             content=incoming.content if is_new.all() else (incoming.content[0][is_new], incoming.content[1][is_new]),
             transaction=transaction,
@@ -238,35 +239,39 @@ class Acceptor:
             leave=records["tx"][judged.left],
             marked_rows=records["row"][marked],
             marks=records["mark"][marked],
-            rejected=_rejected(frame, judged.outcome),
             counts=counts,
             outcome=judged.outcome,
         )
         self.rows += judged.new
         self.transactions += int(np.count_nonzero(moves))
-        return arrivals
+        return verdicts
 
-    def _incoming(
-        self, fields: Fields, key: Keys, content: Keys, t: I64, before: I64, tenant: I32, legs: Legs
-    ) -> Incoming:  # fmt: skip
+    def _incoming(self, fields: Fields, key: Keys, t: I64, before: I64, tenant: I32, legs: Legs) -> Incoming:
         frame = fields.frame
-        family = family_key(frame, fields=fields)
+        content, family = content_hash(frame, fields), family_key(frame, fields=fields)
         reversal = (legs.flags & Flag.REVERSAL) != 0
         target = family_key(frame, "relates_to", fields) if reversal.any() else family
         revision = _ints(frame, "revision", 1).astype(np.int32)
-        void = (legs.flags & Flag.VOID) != 0
-        known = np.zeros(t.size, np.uint8)
-        if self.older is not None and self.older.names:
-            behind = np.flatnonzero(t < before)  # NO_TIME too: a void without a time may be of any age
-            ids = identity((key[0][behind], key[1][behind]), revision[behind], void[behind])
-            known[behind] = self.older.look(ids, (content[0][behind], content[1][behind]))
+        known = self._known(key, revision, legs.flags, t, before, content)
         currency = self.texts["currency"].ids(*fields.key([(0, "currency")]))
         amount = _ints(frame, "amount", NONE)
         return Incoming(key, content, family, target, t, before, amount, currency, tenant, revision, legs.flags, known)
 
+    def _known(
+        self, key: Keys, revision: I32, flags: npt.NDArray[np.uint32], t: I64, before: I64, content: Keys
+    ) -> npt.NDArray[np.uint8]:  # fmt: skip
+        """Per record an Outcome by identities on the disk."""
+        known = np.zeros(t.size, np.uint8)
+        if self.older is not None and self.older.names:
+            behind = np.flatnonzero(t < before)  # NO_TIME too: a void without a time may be of any age
+            void = (flags[behind] & Flag.VOID) != 0
+            ids = identity((key[0][behind], key[1][behind]), revision[behind], void)
+            known[behind] = self.older.look(ids, (content[0][behind], content[1][behind]))
+        return known
+
     def _columns(
         self, fields: Fields, x: Incoming, legs: Legs, who: _Who, take: Mask
-    ) -> dict[str, npt.NDArray[np.generic]]:
+    ) -> Columns:
         """The columns of the rows of the mask, but `row`; holders and texts are numbered in order of appearance."""
         frame = fields.frame
         debit = self.holders.enter(legs.debit, take & legs.has_debit, frame, who.linked[0], who.ours[0])
@@ -275,7 +280,7 @@ class Acceptor:
         conductor = np.full(take.size, NONE, np.int32)
         if who.conductor is not None and conducted.any():
             conductor = self.holders.enter_conductors(who.conductor, conducted, frame, who.ours[2])
-        columns: dict[str, npt.NDArray[np.generic]] = {
+        columns: Columns = {
             "key_hi": x.key[0], "key_lo": x.key[1], "t": x.t,
             "debit_holder": debit, "credit_holder": credit,
             "conductor_holder": np.where(legs.visits, conductor, np.int32(NONE)),
@@ -288,7 +293,42 @@ class Acceptor:
             "debit_party": who.party[0], "credit_party": who.party[1],
             "instrument": _codes(frame, "instrument"), "channel": _codes(frame, "channel"),
         }  # fmt: skip
-        return columns if take.all() else {name: column[take] for name, column in columns.items()}
+        return _some(columns, take)
+
+    def _columns_carried(self, rows: Carried, flags: npt.NDArray[np.uint32], take: Mask) -> Columns:
+        """The same, of what travelled."""
+        has_debit, has_credit, visits = rows.legs()
+        ours = rows["ours"]
+        debit, credit = (
+            self.holders.take(
+                rows.key(side), take & has, lambda fresh, side=side: rows.holders(side, fresh),  # type: ignore[misc]
+                (ours & bit) != 0,
+            )
+            for side, has, bit in (("debit", has_debit, OURS_DEBIT), ("credit", has_credit, OURS_CREDIT))
+        )  # fmt: skip
+        conducted = take & ((flags & Flag.CONDUCTED) != 0)
+        conductor = np.full(rows.n, NONE, np.int32)
+        if conducted.any():
+            conductor = self.holders.take(
+                rows.key("conductor"), conducted, lambda fresh: rows.holders("conductor", fresh),
+                (ours & OURS_CONDUCTOR) != 0,
+            )  # fmt: skip
+        facts = [rows.facts(side) for side in ("debit", "credit")]
+        nobody = np.full(rows.n, NONE, np.int32)
+        party = [nobody if known is None else self.party_rows.take_facts(known) for known in facts]
+        columns: Columns = {
+            "key_hi": rows["key_hi"], "key_lo": rows["key_lo"], "t": rows["t"],
+            "debit_holder": debit, "credit_holder": credit,
+            "conductor_holder": np.where(visits, conductor, np.int32(NONE)),
+            "debit_value": rows["debit_value"], "credit_value": rows["credit_value"],
+            "flags": flags, "day": rows["day"], "unit_day": rows["unit_day"],
+            **{name: self.texts[name].ids(*rows.key(name), take & rows.has(name)) for name in ("branch", "terminal")},
+            "conductor": conductor,
+            "batch": self.texts["batch"].ids(*rows.key("batch"), take & rows.has("batch")),
+            "debit_party": party[0], "credit_party": party[1],
+            "instrument": rows["instrument"], "channel": rows["channel"],
+        }  # fmt: skip
+        return _some(columns, take)
 
     def _conductors_ours(self, key: Keys, day: I32) -> Mask:
         if self.parties is None:
@@ -352,6 +392,7 @@ class Acceptor:
         self.holders = HolderBook.from_state(part(state, "holders"))
         self.registry = Registry.from_state(part(state, "registry"), self.lateness)
         self.texts = {name: Interner.from_state(part(state, f"text.{name}")) for name in self.texts}
+        self._words = {"tenant": {}, "currency": {}}
         self.party_rows = PartyRows.from_state(part(state, "party_rows"))
         self.use_parties(None if self.parties is None else self.parties.frame)
         if self.older is not None:
@@ -363,6 +404,17 @@ class Acceptor:
             "progress": self.progress, "holders": self.holders, "registry": self.registry,
             "party_rows": self.party_rows, **texts,
         }  # fmt: skip
+
+
+def _some(columns: Columns, take: Mask) -> Columns:
+    return columns if take.all() else {name: column[take] for name, column in columns.items()}
+
+
+def _with_records(verdicts: Verdicts, frame: pl.DataFrame) -> Arrivals:
+    is_new = verdicts.outcome == Outcome.NEW
+    accepted = frame if is_new.all() else frame.filter(pl.Series(is_new))
+    told = {name.name: getattr(verdicts, name.name) for name in fields_of(verdicts)}
+    return Arrivals(**told, accepted=accepted, rejected=_rejected(frame, verdicts.outcome))
 
 
 def _ints(frame: pl.DataFrame, name: str, absent: int) -> I64:

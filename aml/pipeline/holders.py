@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from aml.engine.intern import I32, NONE, Interner, Texts, grown
+from aml.engine.intern import I32, NONE, Interner, TextRows, Texts, grown, laid_out
 from aml.engine.keys import Fields, Keys, add_institution
 from aml.pipeline.parties import Parties
 
@@ -102,17 +102,19 @@ class HolderBook:
 
         linked: per record the customer to whom the party table links the account; ours: who may be a subject.
         """
-        return self.take(end.holder, where, lambda fresh: _texts(end, frame, fresh, linked), ours)
+        return self.take(
+            end.holder, where, lambda fresh: laid_out(_texts(end, frame, fresh, linked), HOLDER_TEXTS), ours
+        )
 
     def enter_conductors(self, keys: Keys, where: Mask, frame: pl.DataFrame, ours: Mask) -> I32:
         """The conductors' holder numbers in the rows of the mask, -1 elsewhere."""
-        return self.take(keys, where, lambda fresh: _conductors(frame, fresh), ours)
+        return self.take(keys, where, lambda fresh: laid_out(_conductors(frame, fresh), HOLDER_TEXTS), ours)
 
-    def take(self, keys: Keys, where: Mask, texts: Callable[[I32], pl.DataFrame], ours: Mask) -> I32:
+    def take(self, keys: Keys, where: Mask, texts: Callable[[I32], TextRows], ours: Mask) -> I32:
         """The numbers of holders by key in the rows of the mask, -1 elsewhere; `texts` of the rows met first."""
         ids, fresh = self.names.ids_and_new(*keys, where)
         if fresh.size:
-            self.texts.append(texts(fresh))
+            self.texts.add(*texts(fresh))
         self._mark_ours(ids, ours)
         return ids
 

@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from aml.domain.transaction import CANONICAL
 from aml.engine.columns import Flag
 from aml.engine.identity import NO_TIME
 from aml.engine.intern import NONE
@@ -28,6 +27,7 @@ SHARD: Final = "_shard"  # of the first visit
 EVERYWHERE: Final = "_everywhere"  # goes to every shard: what it acts on may stand at any
 HAS_DEBIT, HAS_CREDIT, VISITS = 1, 2, 4  # bits of _sides
 OURS_DEBIT, OURS_CREDIT, OURS_CONDUCTOR = 1, 2, 4  # bits of _ours
+HAS_BRANCH, HAS_TERMINAL, HAS_BATCH, HAS_SEQUENCE = 1, 2, 4, 8  # bits of _has
 FACTS: Final = ("turnover", "opened", "segment", "cash_intensive")
 I32 = npt.NDArray[np.int32]
 
@@ -46,9 +46,12 @@ def resolve(frame: pl.DataFrame, calendar: Calendar, parties: Parties | None, sh
     conducted = (legs.flags & Flag.CONDUCTED) != 0
     series = [*_keys("key", order_key(frame, fields)), *_keys("content", content_hash(frame, fields))]
     series += [*_keys("debit", legs.debit.holder), *_keys("credit", legs.credit.holder)]
-    if conducted.any():
-        series += _keys("conductor", conductor)
-    first = family_key(frame, fields=fields)[0].copy()
+    series += _keys("conductor", _where(conducted, conductor))
+    family = family_key(frame, fields=fields)
+    series += _keys("family", family)
+    reversal = (legs.flags & Flag.REVERSAL) != 0
+    series += _keys("target", _where(reversal, family_key(frame, "relates_to", fields)))
+    first = family[0].copy()
     for key, mine in (
         (conductor, conducted), (legs.credit.holder, legs.has_credit), (legs.debit.holder, legs.has_debit),
     ):  # fmt: skip
@@ -59,6 +62,7 @@ def resolve(frame: pl.DataFrame, calendar: Calendar, parties: Parties | None, sh
         pl.Series("_flags", legs.flags), pl.Series("_day", legs.day), pl.Series("_unit_day", legs.unit_day),
         pl.Series("_sides", legs.has_debit * HAS_DEBIT + legs.has_credit * HAS_CREDIT + legs.visits * VISITS, pl.UInt8),
         pl.Series("_ours", _ours(legs, parties, conductor), pl.UInt8),
+        *_texts(fields),
         pl.Series(SHARD, (first % np.uint64(shards)).astype(np.int32)),
         pl.Series(EVERYWHERE, everywhere),
     ]  # fmt: skip
@@ -68,8 +72,24 @@ def resolve(frame: pl.DataFrame, calendar: Calendar, parties: Parties | None, sh
     return frame.with_columns(series)
 
 
+def _texts(fields: Fields) -> list[pl.Series]:
+    """Which of some fields a record has, and the keys of those that name a place or a batch."""
+    has = fields.present("source_sequence") * HAS_SEQUENCE
+    series = []
+    for name, column, bit in (
+        ("branch", "branch", HAS_BRANCH), ("terminal", "terminal", HAS_TERMINAL), ("batch", "batch_id", HAS_BATCH),
+    ):  # fmt: skip
+        has = has + fields.present(column) * bit
+        series += _keys(name, fields.key([(0, column)]))
+    return [*series, pl.Series("_has", has, pl.UInt8)]
+
+
 def _keys(name: str, key: Keys) -> list[pl.Series]:
     return [pl.Series(f"_{name}_{half}", key[at]) for at, half in enumerate(("hi", "lo"))]
+
+
+def _where(mask: Mask, key: Keys) -> Keys:
+    return key[0] * mask, key[1] * mask
 
 
 def _ours(legs: Legs, parties: Parties | None, conductor: Keys) -> npt.NDArray[np.uint8]:
@@ -86,57 +106,3 @@ def _known(name: str, end: End, parties: Parties) -> list[pl.Series]:
     linked = linked_to(end, parties)
     texts = [] if linked is None else [linked.alias(f"_{name}_customer")]
     return [*texts, *(pl.Series(f"_{name}_{n}", a) for n, a in parties.rows.facts(row).items())]
-
-
-class Carried:
-    """The columns of `resolve`, read back; absent ones as they are where no party table was."""
-
-    def __init__(self, frame: pl.DataFrame) -> None:
-        self.frame = frame
-        self.sides = frame.get_column("_sides").to_numpy()
-        self.ours = frame.get_column("_ours").to_numpy()
-
-    def legs(self, home: Mask) -> Legs:
-        """As `legs_of` made them; away from home a record moves nothing, but acts on what it is about."""
-        flags = self.frame.get_column("_flags").to_numpy().copy()
-        flags[~home] &= np.uint32(~int(Flag.MOVES) & 0xFFFFFFFF)
-        day, unit_day = (self.frame.get_column(name).to_numpy() for name in ("_day", "_unit_day"))
-        sides = [(self.sides & bit) != 0 for bit in (HAS_DEBIT, HAS_CREDIT, VISITS)]
-        return Legs(
-            self._end("debit", "originator"), self._end("credit", "beneficiary"), sides[0], sides[1], day, unit_day,
-            flags, sides[2],
-        )  # fmt: skip
-
-    def key(self, name: str) -> Keys:
-        """Keys that travelled: `key` orders, `content` is of all that the record says, `conductor` is a holder's."""
-        names = (f"_{name}_hi", f"_{name}_lo")
-        if names[0] not in self.frame.columns:
-            return np.zeros(self.frame.height, np.uint64), np.zeros(self.frame.height, np.uint64)
-        hi, lo = (self.frame.get_column(half).to_numpy() for half in names)
-        return hi, lo
-
-    def facts(self, side: str) -> dict[str, npt.NDArray[np.generic]] | None:
-        """What the party table knew of a side's holder; None where there was none."""
-        if f"_{side}_segment" not in self.frame.columns:
-            return None
-        return {name: self.frame.get_column(f"_{side}_{name}").to_numpy() for name in FACTS}
-
-    def customer(self, side: str) -> pl.Series | None:
-        """The customer to whom the party table linked the account."""
-        name = f"_{side}_customer"
-        return self.frame.get_column(name) if name in self.frame.columns else None
-
-    def _end(self, side: str, name: str) -> End:
-        frame, none = self.frame, np.full(self.frame.height, NONE, np.int32)
-        has_account, has_customer = (
-            frame.get_column(f"{name}_{what}").is_not_null().to_numpy() for what in ("account", "customer")
-        )
-        customer = self.customer(side)
-        owner = none if customer is None else np.where(customer.is_not_null().to_numpy(), 0, NONE).astype(np.int32)
-        return End(name, self.key(side), self.key(side), has_account, has_customer, none, owner)
-
-
-def whole(frame: pl.DataFrame) -> pl.DataFrame:
-    """A block's rows with every canonical column again: those that were null throughout did not travel."""
-    absent = [pl.lit(None, kind).alias(name) for name, kind in CANONICAL.items() if name not in frame.columns]
-    return frame.with_columns(absent) if absent else frame

@@ -23,12 +23,13 @@ from aml.engine.arrays import grown
 from aml.engine.confirm import week_of
 from aml.engine.engine import Applied, FindingKey, Hit
 from aml.engine.evict import UNIT_DAYS
-from aml.engine.intern import NONE
+from aml.engine.identity import Outcome
+from aml.engine.intern import NONE, text_rows
 from aml.engine.layout import DAY, PERSON, T_COUNTED, T_LEG, UNKNOWN
-from aml.pipeline.accept import Arrivals
+from aml.pipeline.accept import Verdicts
+from aml.pipeline.carried import Carried
 from aml.pipeline.detection import Detection
 from aml.pipeline.holders import part as part_of
-from aml.pipeline.resolved import SHARD, whole
 from aml.pipeline.scored import Instruments
 from aml.scoring.config import ScoringConfig
 from aml.stream.foreign import ForeignHits
@@ -69,7 +70,8 @@ class _Ids:
         """Ids of the transactions of these numbers."""
         ids = self._core.movements.ids
         places = self._core.engine.transactions.places(rows).tolist()
-        return pl.DataFrame({"transaction_id": [ids[place] for place in places]}, schema={"transaction_id": pl.String})
+        told = [ids.row(place)[0] for place in places]
+        return pl.DataFrame({"transaction_id": told}, schema={"transaction_id": pl.String})
 
 
 class Core(Detection):
@@ -85,22 +87,21 @@ class Core(Detection):
         self.movements = Movements()
         self.instruments = Instruments()
         self.foreign = ForeignHits()
-        self._waiting: list[Arrivals] = []
+        self._waiting: list[Verdicts] = []
         self._strangers = np.zeros(0, np.bool_)  # holders that were no subjects before what waits
         self._shard_at = np.zeros(0, np.int32)  # by holder its shard; and 0 where it is this one, else 1
         self._elsewhere = np.zeros(0, np.int32)
         self._placed = 0
         self._first = 0  # transactions known at the last turn
 
-    def admit(self, rows: pl.DataFrame) -> Arrivals:
+    def admit(self, rows: Carried) -> Verdicts:
         """Judge the records of one block, by the watermarks that stand now; they wait for the next turn."""
-        rows = whole(rows)
         known = len(self.acceptor.holders)
         self._strangers = self._strangers if self._waiting else ~self.acceptor.holders.ours[:known]
-        arrivals = self.acceptor.accept_resolved(rows, rows.get_column(SHARD).to_numpy() == self.me)
-        self._enter(arrivals)
-        self._waiting.append(arrivals)
-        return arrivals
+        verdicts = self.acceptor.accept_carried(rows, rows["shard"] == self.me)
+        self._enter(rows, verdicts)
+        self._waiting.append(verdicts)
+        return verdicts
 
     def turn(self, letters: Iterable[Letter], *, all_told: bool = False) -> Turn:
         """Take what was accepted since the last turn, then letters; evaluate once.
@@ -132,18 +133,16 @@ class Core(Detection):
 
     # ------------------------------------------------------------------ what comes in
 
-    def _enter(self, arrivals: Arrivals) -> None:
+    def _enter(self, rows: Carried, verdicts: Verdicts) -> None:
         """Make the movements among what was accepted known to the engine."""
-        moves = arrivals.transaction >= 0
-        accepted = arrivals.accepted if moves.all() else arrivals.accepted.filter(pl.Series(moves))
-        self._note_precision(arrivals.flags)
-        first = self.engine.transactions.append(given(arrivals.columns, self.compiled))
-        self._parts.append(first + np.arange(accepted.height))
-        self.instruments.append(arrivals.columns["instrument"])
-        partition, offset, index = (accepted.get_column(n).to_numpy() for n in ("_partition", "_offset", "_index"))
-        ids, row = accepted.get_column("transaction_id").to_list(), arrivals.columns["row"].astype(np.int64)
-        home = np.full(row.size, self.me, np.int16)
-        self.movements.append(first, references(partition, offset, index), ids, home, row)
+        moves = np.flatnonzero(verdicts.outcome == Outcome.NEW)[verdicts.transaction >= 0]
+        self._note_precision(verdicts.flags)
+        first = self.engine.transactions.append(given(verdicts.columns, self.compiled))
+        self._parts.append(first + np.arange(moves.size))
+        self.instruments.append(verdicts.columns["instrument"])
+        names = references(rows["partition"][moves], rows["offset"][moves], rows["index"][moves])
+        home, row = np.full(moves.size, self.me, np.int16), verdicts.columns["row"].astype(np.int64)
+        self.movements.append(first, names, text_rows(*rows.text("id"), moves), home, row)
 
     def _assume(self, entering: I64) -> None:
         """Until its shard has spoken, whoever gets a payment from another counts as the party table says, else as a
@@ -156,7 +155,7 @@ class Core(Detection):
         segment[segment == UNKNOWN] = PERSON
         tx["credit_segment"][rows] = segment
 
-    def _homed(self, arrivals: list[Arrivals]) -> tuple[I64, npt.NDArray[np.bool_]]:
+    def _homed(self, arrivals: list[Verdicts]) -> tuple[I64, npt.NDArray[np.bool_]]:
         """Transactions, by their numbers here, that acceptance lets enter or leave, in the order of its judgement."""
         self.rows = np.concatenate([self.rows, *self._parts])
         self._parts = []

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 
 from aml.engine.engine import FindingKey
 from aml.engine.facts import WIDTH
-from aml.engine.intern import NONE
+from aml.engine.intern import NONE, TextRows, text_rows
 from aml.engine.layout import T_DAYP, T_LEG
 from aml.engine.news import News
 from aml.pipeline.holders import HOLDER_TEXTS
 from aml.stream.foreign import make_hit
-from aml.stream.mail import Array, Letter
+from aml.stream.mail import Letter
+from aml.stream.wire import Array
 
 if TYPE_CHECKING:
     from aml.stream.core import Core
@@ -114,11 +114,10 @@ def read_letters(core: Core, letters: Iterable[Letter]) -> Incoming:
 
 def _holders(core: Core, pile: _Pile) -> npt.NDArray[np.int32]:
     table = pile.plain("holders")
-    texts = [row for letter in pile.letters for row in letter.head.holder_texts]
 
-    def told(fresh: npt.NDArray[np.int32]) -> pl.DataFrame:
-        rows = [texts[k] for k in fresh.tolist()]
-        return pl.DataFrame(rows, schema=dict.fromkeys(HOLDER_TEXTS, pl.String), orient="row")
+    def told(fresh: npt.NDArray[np.int32]) -> TextRows:
+        sizes = pile.plain("holder_sizes").reshape(-1, len(HOLDER_TEXTS))
+        return text_rows(sizes, pile.plain("holder_texts"), fresh)
 
     everywhere = np.ones(table.size, np.bool_)
     numbers = core.acceptor.holders.take((table["hi"].copy(), table["lo"].copy()), everywhere, told, table["ours"])
@@ -134,13 +133,14 @@ def _transactions(core: Core, pile: _Pile, who: npt.NDArray[np.int32]) -> I64:
     if unknown.size:
         _, first = np.unique(np.stack([refs[0][unknown], refs[1][unknown]]), axis=1, return_index=True)
         fresh = unknown[np.sort(first)]
-        _append(core, table[fresh], who, [letter_id for letter in pile.letters for letter_id in letter.head.ids], fresh)
+        ids = text_rows(pile.plain("id_sizes").reshape(-1, 1), pile.plain("ids"), fresh)
+        _append(core, table[fresh], who, ids)
         numbers = core.movements.find(refs)
     _refresh(core, numbers, table)
     return numbers
 
 
-def _append(core: Core, new: Array, who: npt.NDArray[np.int32], ids: list[str], places: npt.NDArray[Any]) -> None:
+def _append(core: Core, new: Array, who: npt.NDArray[np.int32], ids: TextRows) -> None:
     acceptor, engine = core.acceptor, core.engine
     given = {name: new[name] for name in _SAME} | {name: who[new[name]] for name in _WHO}
     for bit, name in enumerate(_TEXTS):
@@ -156,7 +156,7 @@ def _append(core: Core, new: Array, who: npt.NDArray[np.int32], ids: list[str], 
     core.instruments.append(new["instrument"])
     refs = new["ref_hi"].copy(), new["ref_lo"].copy()
     nowhere = np.full(new.size, NONE, np.int64)
-    core.movements.append(first, refs, [ids[k] for k in places.tolist()], new["home"], nowhere)
+    core.movements.append(first, refs, ids, new["home"], nowhere)
     if np.any((new["debit_tag"] | new["credit_tag"]) & np.uint32(T_DAYP)):
         engine.knobs = engine.knobs._replace(day_precision=True)
 

@@ -17,10 +17,11 @@ import numpy.typing as npt
 import polars as pl
 
 from aml.domain.transaction import CANONICAL
-from aml.pipeline.resolved import EVERYWHERE, SHARD
+from aml.pipeline.carried import Carried, carry
 from aml.pipeline.watermark import RANK
+from aml.stream.block import Block, pack_block, spread
 from aml.stream.decode import Decoder, Message
-from aml.stream.wire import Block, BlockHead, Consumed, RejectRow, SourceRange, pack_block
+from aml.stream.wire import BlockHead, Consumed, RejectRow, SourceRange
 
 I64 = npt.NDArray[np.int64]
 U64 = npt.NDArray[np.uint64]
@@ -114,8 +115,8 @@ class IntakeCore:
         for partition, institution, t, keys in timed:
             highest.setdefault(partition, {})[institution] = _highest(t, keys)
         ranges = self._ranges(messages, highest, _consumed(rows, decoded.rejects), assigned, now)
-        parts = self._spread(_filled(rows))
-        blocks = [pack_block(Block(self._head(shard, now, ranges, decoded.rejects), part)) for shard, part in parts]
+        heads = [self._head(shard, now, ranges, decoded.rejects) for shard in range(self.shards)]
+        blocks = [pack_block(Block(head, *part)) for head, part in zip(heads, self._spread(rows), strict=True)]
         offsets = {(r.topic, r.partition): r.next for r in ranges}
         self._next |= offsets
         dead, rejected = _dead(messages, decoded.rejects, now), Counter(r.code for r in decoded.rejects)
@@ -140,17 +141,11 @@ class IntakeCore:
         mine = [reject for reject in rejects if reject.partition % self.shards == shard]
         return BlockHead(shard, self.shards, self.name, now, ranges, mine)
 
-    def _spread(self, rows: pl.DataFrame) -> Iterator[tuple[int, pl.DataFrame]]:
-        """By shard its rows, in their order: all are gathered once, for each shard is a slice then."""
-        if self.shards == 1 or not rows.height:
-            yield from ((shard, rows) for shard in range(self.shards))
-            return
-        to, everywhere = rows.get_column(SHARD).to_numpy(), rows.get_column(EVERYWHERE).to_numpy()
-        mine = [np.flatnonzero((to == shard) | everywhere) for shard in range(self.shards)]
-        gathered, first = rows[np.concatenate(mine)], 0
-        for shard, places in enumerate(mine):
-            yield shard, gathered[first : first + places.size]
-            first += places.size
+    def _spread(self, rows: pl.DataFrame) -> Iterator[tuple[Carried, bytes]]:
+        """By shard its records."""
+        if rows.height:
+            return spread(carry(rows), _filled(rows), self.shards)
+        return iter([(Carried(0, {}, {}, []), b"")] * self.shards)
 
     def _ranges(
         self,
@@ -240,8 +235,8 @@ def _consumed(rows: pl.DataFrame, rejects: list[RejectRow]) -> dict[int, list[Co
 
 
 def _filled(rows: pl.DataFrame) -> pl.DataFrame:
-    """Without the columns that say nothing: shards know them."""
-    return rows.select([c for c in rows if c.name not in CANONICAL or c.null_count() < rows.height])
+    """The records themselves, without the columns that say nothing: shards know them."""
+    return rows.select([c for c in rows.select(list(CANONICAL)) if c.null_count() < rows.height])
 
 
 def _dead(messages: list[Message], rejects: list[RejectRow], now: int) -> list[DeadMessage]:

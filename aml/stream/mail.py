@@ -12,12 +12,10 @@ from typing import Any, Final
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
 from aml.engine.layout import TRAIL
-from aml.stream.wire import RECORDS, pack, pack_bundle, unpack, unpack_bundle
+from aml.stream.wire import RECORDS, Array, pack, pack_arrays, pack_bundle, unpack, unpack_arrays, unpack_bundle
 
-Array = npt.NDArray[Any]
 RECORD, MARKER, ROUND = 0, 1, 2  # kinds of letter
 BUNDLE_BYTES: Final = 4 << 20  # a message holds so much, but one letter at least
 
@@ -50,7 +48,11 @@ HIT: Final = np.dtype(
 _TABLES: Final[dict[str, np.dtype[Any]]] = {
     "holders": HOLDER, "transactions": TRANSACTION, "visits": VISIT, "facts": FACT, "trails": TRAIL,
     "payers": np.dtype("i4"), "segments": SEGMENT, "findings": FINDING, "hits": HIT, "measured": np.dtype("f8"),
-    "evidence": np.dtype("i4"), "wanted": np.dtype([("hi", "u8"), ("lo", "u8")]),
+    "evidence": np.dtype("i4"),
+    # of holders and transactions: sizes (of holders four each) and bytes of their texts
+    "holder_sizes": np.dtype("i4"), "holder_texts": np.dtype("u1"),
+    "id_sizes": np.dtype("i4"), "ids": np.dtype("u1"),
+    "wanted": np.dtype([("hi", "u8"), ("lo", "u8")]),
 }  # fmt: skip
 
 
@@ -63,9 +65,7 @@ class Head(msgspec.Struct, array_like=True, frozen=True):
     kind: int
     at: int  # the sender's clock, UTC µs: for latency alone
     institution: str = ""
-    tables: dict[str, bytes] = {}
-    holder_texts: list[tuple[str, str, str, str]] = []
-    ids: list[str] = []
+    tables: list[tuple[str, int]] = []
     floors: dict[str, list[int]] = {}  # of ROUND
 
 
@@ -83,14 +83,14 @@ class Letter(msgspec.Struct, frozen=True):
 
 def pack_letter(head: Head, tables: dict[str, Array]) -> bytes:
     """The bytes of a letter."""
-    told = {name: np.ascontiguousarray(table).tobytes() for name, table in tables.items() if table.size}
-    return pack(RECORDS, msgspec.structs.replace(head, tables=told), [])
+    told, data = pack_arrays({name: table for name, table in tables.items() if table.size})
+    return pack(RECORDS, msgspec.structs.replace(head, tables=told), [data])
 
 
 def unpack_letter(value: bytes) -> Letter:
     """The letter of these bytes. Raises AmlError for what is none."""
-    head, _ = unpack(RECORDS, value, Head)
-    return Letter(head, {name: np.frombuffer(raw, _TABLES[name]) for name, raw in head.tables.items()})
+    head, (data,) = unpack(RECORDS, value, Head)
+    return Letter(head, unpack_arrays(head.tables, data, _TABLES))
 
 
 def bundled(letters: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from aml.engine.arrays import Transactions, grown
-from aml.engine.intern import NONE, Interner
+from aml.engine.intern import NONE, Interner, TextRows, Texts
 from aml.engine.keys import U64
 
 I64 = npt.NDArray[np.int64]
@@ -39,21 +39,21 @@ class Movements:
 
     def __init__(self) -> None:
         self.rows = np.zeros(1024, MOVEMENT)
-        self.ids: list[str] = []
+        self.ids = Texts(("id",))
         self._names = Interner()
         self._numbers: I64 = np.empty(1024, np.int64)
 
     def __len__(self) -> int:
         return len(self.ids)
 
-    def append(self, first: int, names: tuple[U64, U64], ids: list[str], home: npt.NDArray[Any], row: I64) -> None:
+    def append(self, first: int, names: tuple[U64, U64], ids: TextRows, home: npt.NDArray[Any], row: I64) -> None:
         """Add transactions, to which the engine gave the numbers from `first` on."""
-        n, m = len(self.ids), len(ids)
+        n, m = len(self.ids), row.size
         self.rows = grown(self.rows, n + m)
         new = self.rows[n : n + m]
         new["hi"], new["lo"] = names
         new["home"], new["row"], new["inside"] = home, row, False
-        self.ids += ids
+        self.ids.add(*ids)
         self._number(names, first + np.arange(m))
 
     def _number(self, names: tuple[U64, U64], numbers: I64) -> None:
@@ -71,23 +71,21 @@ class Movements:
         numbers = transactions.numbers(np.arange(transactions.n))
         kept = np.isin(numbers_before, numbers)
         self.rows = self.rows[: kept.size][kept]
-        self.ids = [self.ids[k] for k in np.flatnonzero(kept).tolist()]
+        ids, self.ids = self.ids.take(np.flatnonzero(kept)), Texts(("id",))
+        self.ids.add(*ids)
         self._names = Interner()
         self._number((self.rows["hi"].copy(), self.rows["lo"].copy()), numbers)
 
     def state(self) -> dict[str, np.ndarray]:
         """Everything, as arrays."""
-        texts = "".join(self.ids).encode()
-        sizes = np.array([len(text.encode()) for text in self.ids], np.int32)
         rows = self.rows[: len(self.ids)].copy().view(np.uint8)
-        return {"rows": rows, "ids": np.frombuffer(texts, np.uint8), "sizes": sizes}
+        return {"rows": rows, **self.ids.state()}
 
     @classmethod
     def from_state(cls, state: Mapping[str, np.ndarray], transactions: Transactions) -> Movements:
         """The table whose `state` this is, of the engine that was restored with it."""
         self = cls()
-        raw, ends = state["ids"].tobytes(), np.cumsum(state["sizes"]).tolist()
-        self.ids = [raw[end - size : end].decode() for end, size in zip(ends, state["sizes"].tolist(), strict=True)]
+        self.ids = Texts.from_state(("id",), state)
         self.rows = state["rows"].copy().view(MOVEMENT)
         self._number((self.rows["hi"].copy(), self.rows["lo"].copy()), transactions.numbers(np.arange(len(self.ids))))
         return self

@@ -122,9 +122,8 @@ def _filled(frame: pl.DataFrame) -> pl.DataFrame:
     """What only some parts of a frame have: nothing is known of a holder before there is a table."""
     nothing = PartyRows().facts(np.array([-1], np.int32))
     facts = {f"_{end}_{name}": value[0] for end in ("debit", "credit") for name, value in nothing.items()}
-    unknown = {**facts, "_conductor_hi": 0, "_conductor_lo": 0}
-    lacking = [name for name in unknown if name in frame.columns and frame.get_column(name).null_count()]
-    return frame.with_columns(pl.col(name).fill_null(pl.lit(unknown[name], frame.schema[name])) for name in lacking)
+    lacking = [name for name in facts if name in frame.columns and frame.get_column(name).null_count()]
+    return frame.with_columns(pl.col(name).fill_null(pl.lit(facts[name], frame.schema[name])) for name in lacking)
 
 
 def _table(log: pl.DataFrame, at: int | None = None) -> Parties:

@@ -13,7 +13,8 @@ from aml.engine.facts import WIDTH
 from aml.engine.intern import NONE, Interner
 from aml.engine.layout import TRAIL
 from aml.engine.news import trails_of
-from aml.stream.mail import FACT, FINDING, HIT, HOLDER, SEGMENT, TRANSACTION, VISIT, Array, Head, pack_letter
+from aml.stream.mail import FACT, FINDING, HIT, HOLDER, SEGMENT, TRANSACTION, VISIT, Head, pack_letter
+from aml.stream.wire import Array
 
 if TYPE_CHECKING:
     from aml.engine.engine import FindingKey, Hit
@@ -53,40 +54,28 @@ def write_letter(core: Core, head: Head, out: Outgoing) -> bytes:
         **sheet.findings(out.findings), "wanted": sheet.wanted(out.wanted),
     }  # fmt: skip
     tables["transactions"] = sheet.transactions()
-    tables["holders"], texts = sheet.holders()
-    told = Head(head.sender, head.epoch, head.to, head.kind, head.at, holder_texts=texts, ids=sheet.ids())
-    return pack_letter(told, tables)
+    return pack_letter(head, tables | sheet.holders() | sheet.ids())
 
 
 class _Places:
-    """Places 0, 1, 2 … for numbers, in order of first mention."""
+    """Places 0, 1, 2 … for numbers, in order of first mention. Letters are short: a dictionary is fastest."""
 
     def __init__(self) -> None:
-        self.parts: list[I64] = []
-        self.size = 0
-        self._known = np.empty(0, np.int64)
-        self._place = np.empty(0, np.int64)
+        self._place: dict[int, int] = {NONE: NONE}
 
     def of(self, numbers: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
         """The place of each number, -1 for -1."""
-        numbers = numbers.astype(np.int64)
-        wanted = np.unique(numbers[numbers >= 0])
-        fresh = wanted[~np.isin(wanted, self._known)]
-        if fresh.size:
-            self.parts.append(fresh)
-            known = np.concatenate([self._known, fresh])
-            place = np.concatenate([self._place, self.size + np.arange(fresh.size)])
-            order = np.argsort(known, kind="stable")
-            self._known, self._place = known[order], place[order]
-            self.size += fresh.size
-        at = np.searchsorted(self._known, np.maximum(numbers, 0))
-        places = np.append(self._place, NONE)[np.where(numbers >= 0, at, self._place.size)]
-        return places.astype(np.int32)
+        place = self._place
+        wanted = numbers.tolist()
+        for number in wanted:
+            if number not in place:
+                place[number] = len(place) - 1
+        return np.array([place[number] for number in wanted], np.int32)
 
     @property
     def all(self) -> I64:
         """The numbers by place."""
-        return np.concatenate(self.parts) if self.parts else _EMPTY
+        return np.array(list(self._place)[1:], np.int64)
 
 
 class _Sheet:
@@ -170,16 +159,17 @@ class _Sheet:
                 table[f"{side}_{name}"] = column
         return table
 
-    def holders(self) -> tuple[Array, list[tuple[str, str, str, str]]]:
+    def holders(self) -> dict[str, Array]:
         numbers, book = self.who.all, self.core.acceptor.holders
         table = np.zeros(numbers.size, HOLDER)
         table["hi"], table["lo"] = _keys(book.names, numbers)
         table["ours"] = book.ours[numbers]
-        return table, [book.texts.row(number) for number in numbers.tolist()]
+        sizes, data = book.texts.take(numbers)
+        return {"holders": table, "holder_sizes": sizes.ravel(), "holder_texts": data}
 
-    def ids(self) -> list[str]:
-        ids = self.core.movements.ids
-        return [ids[place] for place in self.engine.transactions.places(self.tx.all).tolist()]
+    def ids(self) -> dict[str, Array]:
+        sizes, data = self.core.movements.ids.take(self.engine.transactions.places(self.tx.all))
+        return {"id_sizes": sizes.ravel(), "ids": data}
 
 
 def _keys(names: Interner, numbers: npt.NDArray[Any]) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:

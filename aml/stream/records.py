@@ -11,17 +11,53 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from aml.domain.transaction import CANONICAL
-from aml.pipeline.accept import Arrivals
-from aml.pipeline.resolved import SHARD
 from aml.store.archive import Archive, write_segment
 from aml.store.runs import StateFile
+from aml.stream.block import Block
 
-# Of what the intake fixed, what every block has.
-KEPT: Final = (
-    "_debit_hi", "_debit_lo", "_credit_hi", "_credit_lo", "_flags", "_day", "_unit_day", "_sides", "_ours", SHARD,
-)  # fmt: skip
+# Of what the intake fixed, what is kept beside a record.
+KEPT: Final = ("debit_hi", "debit_lo", "credit_hi", "credit_lo", "flags", "day", "unit_day", "sides", "ours", "shard")
+PLACE: Final = {"partition": "partition", "offset": "offset", "index": "element", "received": "received_at"}
+LOOSE: Final = 256  # blocks that are held as they came, at most
+LOOSE_ROWS: Final = 1 << 13
 I64 = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Loose:
+    """The accepted rows of a block as it came: most are never looked at before they are written."""
+
+    block: Block
+    rows: I64  # of the block
+    topic: str
+
+    @property
+    def height(self) -> int:
+        """How many."""
+        return self.rows.size
+
+    def frame(self) -> pl.DataFrame:
+        """The records, with what is kept beside them."""
+        frame, columns = self.block.frame(), self.block.rows
+        if self.rows.size < columns.n:
+            frame, columns = frame[self.rows], columns.take(self.rows)
+        return frame.with_columns(
+            *(pl.Series(f"_{name}", columns[name]) for name in KEPT),
+            pl.lit(self.topic).alias("topic"),
+            *(pl.Series(name, columns[column]) for column, name in PLACE.items()),
+            pl.Series("content_hi", columns["content_hi"]), pl.Series("content_lo", columns["content_lo"]),
+        )  # fmt: skip
+
+
+Piece = Loose | pl.DataFrame
+
+
+def _frame(piece: Piece) -> pl.DataFrame:
+    return piece.frame() if isinstance(piece, Loose) else piece
+
+
+def _joined(pieces: Sequence[Piece]) -> pl.DataFrame:
+    return pl.concat([_frame(piece) for piece in pieces], how="diagonal")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +66,14 @@ class Sealed:
 
     first: int
     last: int
-    frame: pl.DataFrame
+    pieces: tuple[Piece, ...]
     epoch: int
     legs_from: int
 
     def write(self, folder: Path) -> StateFile:
         """Write them as a segment. The name bears the epoch: an owner that was replaced writes beside, not over.
         Raises OSError."""
-        return write_segment(folder, self.first, self.last, self.frame, f"-e{self.epoch}")
+        return write_segment(folder, self.first, self.last, _joined(self.pieces), f"-e{self.epoch}")
 
 
 class ShardRecords(Archive):
@@ -47,6 +83,8 @@ class ShardRecords(Archive):
         super().__init__(folder, files)
         self.files = list(files)
         self._sealed: list[Sealed] = []
+        self._pieces: list[Piece] = []
+        self._loose: list[Loose] = []  # the last of these
         self._legs_from = legs_from
 
     @property
@@ -59,30 +97,26 @@ class ShardRecords(Archive):
         """Rows appended so far."""
         return super().rows + sum(one.last - one.first for one in self._sealed)
 
-    def add(self, arrivals: Arrivals, topic: str) -> None:
-        """Add what was accepted, with where it stood in its topic."""
-        if not arrivals.accepted.height:
+    def add(self, block: Block, rows: I64, topic: str) -> None:
+        """Add the accepted rows of a block, with where they stood in their topic."""
+        if not rows.size:
             return
-        self._held.append(
-            arrivals.accepted.select(
-                *CANONICAL, *KEPT,
-                pl.lit(topic).alias("topic"), pl.col("_partition").alias("partition"),
-                pl.col("_offset").alias("offset"), pl.col("_index").alias("element"),
-                pl.col("_received").alias("received_at"),
-                pl.Series("content_hi", arrivals.content[0]), pl.Series("content_lo", arrivals.content[1]),
-            )
-        )  # fmt: skip
-        self._held_rows += arrivals.accepted.height
+        self._loose.append(Loose(block, rows, topic))
+        self._pieces.append(self._loose[-1])
+        self._held_rows += rows.size
+        if len(self._loose) == LOOSE or sum(one.height for one in self._loose) >= LOOSE_ROWS:
+            # A block takes more room than its records do.
+            self._pieces[-len(self._loose) :] = [_joined(self._loose)]
+            self._loose = []
 
     def seal(self, epoch: int, legs_to: int) -> Sealed | None:
         """Let what is held wait for the disk; None where nothing is. legs_to: where the shard stands in the legs."""
         if not self._held_rows:
             return None
         first = self.rows - self._held_rows
-        frame = pl.concat(self._held, how="diagonal")
-        sealed = Sealed(first, first + self._held_rows, frame, epoch, self._legs_from)
+        sealed = Sealed(first, first + self._held_rows, tuple(self._pieces), epoch, self._legs_from)
         self._sealed.append(sealed)
-        self._held, self._held_rows, self._legs_from = [], 0, legs_to
+        self._pieces, self._loose, self._held_rows, self._legs_from = [], [], 0, legs_to
         return sealed
 
     def adopt(self, file: StateFile) -> None:
@@ -94,7 +128,7 @@ class ShardRecords(Archive):
     def unseal(self) -> None:
         """What was sealed last could not be written: hold it again."""
         sealed = self._sealed.pop()
-        self._held.insert(0, sealed.frame)
+        self._pieces[:0] = sealed.pieces
         self._held_rows += sealed.last - sealed.first
         self._legs_from = sealed.legs_from
 
@@ -102,13 +136,12 @@ class ShardRecords(Archive):
         """The records of these rows, rising."""
         written = self._segments[-1][1] if self._segments else 0
         parts = [super().take(rows[rows < written], columns)] if np.any(rows < written) else []
-        if len(self._held) > 1:
-            self._held = [pl.concat(self._held, how="diagonal")]
-        loose = [(one.first, one.last, one.frame) for one in self._sealed]
-        loose += [(self.rows - self._held_rows, self.rows, frame) for frame in self._held]
-        for first, last, frame in loose:
-            mine = rows[(rows >= first) & (rows < last)]
-            if mine.size:
+        at = written
+        for piece in [piece for one in self._sealed for piece in one.pieces] + self._pieces:
+            first, at = at, at + piece.height
+            low, high = np.searchsorted(rows, (first, at))
+            if low < high:
+                frame = _frame(piece)
                 some = frame if columns is None else frame.select(columns)
-                parts.append(some[(mine - first).astype(np.uint32)])
+                parts.append(some[(rows[low:high] - first).astype(np.uint32)])
         return pl.concat(parts, how="diagonal") if parts else pl.DataFrame()

@@ -14,21 +14,19 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 
 from aml.domain.errors import AmlError
 from aml.domain.finding import FindingChange
 from aml.engine.engine import FindingKey
-from aml.engine.identity import NO_TIME
-from aml.engine.keys import hash_columns
+from aml.engine.identity import NO_TIME, Outcome
 from aml.engine.layout import DAY
 from aml.pipeline.evidence import evidence_records
 from aml.pipeline.inforce import Judgement
-from aml.pipeline.resolved import SHARD
 from aml.pipeline.scored import ScoreBook
 from aml.pipeline.strange import LegFacts, ModelFindings, first_seen
 from aml.store.findings import EvidenceRecord
 from aml.store.stream import Move, Segment, ShardRow
+from aml.stream.block import Block
 from aml.stream.core import Core, Turn
 from aml.stream.mail import MARKER, RECORD, ROUND, Head, Letter, bundled, pack_letter
 from aml.stream.post import Outgoing, write_letter
@@ -36,7 +34,6 @@ from aml.stream.progress import SourceProgress
 from aml.stream.records import ShardRecords
 from aml.stream.settling import Floors, settled
 from aml.stream.tally import Tally
-from aml.stream.wire import Block
 
 I64 = npt.NDArray[np.int64]
 NOWHERE: Final = -1
@@ -148,6 +145,7 @@ class Shard:
         self.at = (_next(self.at[0], offset, "aml.legs", self.terms.shard), self.at[1])
         tally.take_head(block.head, self.covered)
         rows = block.rows
+        kept = np.ones(rows.n, np.bool_)
         for part in block.head.ranges:
             covered = self.covered.get((part.topic, part.partition), part.first)
             if part.first > covered:
@@ -155,10 +153,11 @@ class Shard:
                     f"shard {self.terms.shard}: {part.topic}[{part.partition}] goes on at {part.first}, covered is "
                     f"{covered}: messages between were never handed over; set the intake's group back to {covered}"
                 )
-            if rows.height and part.first < covered:
-                rows = rows.filter(~((pl.col("_partition") == part.partition) & (pl.col("_offset") < covered)))
-        if rows.height:
-            self._judge(rows, block.head.ranges[0].topic, tally)
+            if rows.n and part.first < covered:
+                kept &= (rows["partition"] != part.partition) | (rows["offset"] >= covered)
+        if kept.any():
+            some = block if kept.all() else block.only(np.flatnonzero(kept))
+            self._judge(some, block.head.ranges[0].topic, tally)
         for part in block.head.ranges:
             key = (part.topic, part.partition)
             covered = self.covered.get(key, part.first)
@@ -166,16 +165,18 @@ class Shard:
                 self._progress(part)
             self.covered[key] = max(covered, part.next)
 
-    def _judge(self, rows: pl.DataFrame, topic: str, tally: Tally) -> None:
+    def _judge(self, block: Block, topic: str, tally: Tally) -> None:
         """Accept rows, count what was judged at home, and keep accepted records whole."""
-        marks = pl.col("institution").replace_strict(self.watermarks(), default=NO_TIME, return_dtype=pl.Int64)
-        arrivals = self.core.admit(rows)
-        home = pl.Series((rows.get_column(SHARD) == self.terms.shard).to_numpy())
-        counted = _counted(rows)
-        late = counted.select(pl.col("executed_at") < marks).to_series().fill_null(False)
-        tally.take_rows(topic, counted.filter(home), arrivals.outcome[home.to_numpy()], late.filter(home))
-        tally.refuse(topic, arrivals.rejected, self.terms.shard)
-        self.records.add(arrivals, topic)
+        rows, acceptor = block.rows, self.core.acceptor
+        marks = np.append(acceptor.progress.marks, NO_TIME)
+        before = marks[np.minimum(acceptor.numbers("tenant", rows.words, rows["institution"]), marks.size - 1)]
+        outcome = self.core.admit(rows).outcome
+        home = rows["shard"] == self.terms.shard
+        tally.take_rows(topic, rows, outcome, home, (rows["t"] != NO_TIME) & (rows["t"] < before))
+        refused = np.flatnonzero(home & (outcome > Outcome.DUPLICATE))
+        if refused.size:
+            tally.refuse(topic, block, refused, outcome[refused])
+        self.records.add(block, np.flatnonzero(outcome == Outcome.NEW), topic)
 
     def _progress(self, part: Any) -> None:
         progress = self.core.acceptor.progress
@@ -192,10 +193,10 @@ class Shard:
 
     def _tenants_of(self, names: list[str]) -> list[int]:
         """Acceptance's numbers of institutions."""
-        for name in names:
-            if name not in self.tenants:
-                keys = hash_columns(pl.DataFrame({"institution": [name]}), ["institution"])
-                self.tenants[name] = int(self.core.acceptor.texts["tenant"].ids(*keys)[0])
+        fresh = [name for name in names if name not in self.tenants]
+        if fresh:
+            numbers = self.core.acceptor.numbers("tenant", fresh, np.arange(len(fresh), dtype=np.uint32))
+            self.tenants |= dict(zip(fresh, numbers.tolist(), strict=True))
         return [self.tenants[name] for name in names]
 
     def _letters(self, messages: Sequence[tuple[int, Sequence[Letter]]]) -> list[Letter]:
@@ -277,14 +278,6 @@ class Shard:
         """Watermark in UTC µs of each institution that has one."""
         marks = self.core.acceptor.watermarks
         return {name: marks[number] for name, number in sorted(self.tenants.items()) if number in marks}
-
-
-def _counted(rows: pl.DataFrame) -> pl.DataFrame:
-    """The columns that are counted by; those that were null throughout did not travel."""
-    wanted = {"executed_at": pl.Int64, "amount": pl.Int64, "currency": pl.String, "source_sequence": pl.Int64,
-              "source": pl.String}  # fmt: skip
-    missing = [pl.lit(None, kind).alias(name) for name, kind in wanted.items() if name not in rows.columns]
-    return rows.with_columns(missing).with_columns(pl.col("source").fill_null(""))
 
 
 def _next(at: int, offset: int, topic: str, shard: int) -> int:

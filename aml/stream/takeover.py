@@ -9,10 +9,10 @@ from typing import Final, Protocol
 from aml.domain.errors import AmlError
 from aml.store.stream_rows import ShardRow
 from aml.stream import snapshot
+from aml.stream.block import unpack_block
 from aml.stream.frozen import restore
 from aml.stream.mail import unpack_letters
 from aml.stream.shard import Shard, ShardTerms
-from aml.stream.wire import unpack_block
 
 LEGS, RECORDS = "legs", "records"
 _AT_ONCE: Final = 200  # messages of a replay in one step

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 
-from aml.engine.identity import Outcome
+from aml.engine.identity import NO_TIME, Outcome
 from aml.feed.fields import encode
 from aml.pipeline.accept import CODES
-from aml.pipeline.resolved import SHARD
+from aml.pipeline.carried import Carried
+from aml.pipeline.holders import Mask
 from aml.store.dead_letters import DeadLetter, of_stream
 from aml.store.encoding import rfc3339
 from aml.store.stream import CountKey, SourceRow, TotalKey
+from aml.stream.block import Block
 from aml.stream.wire import BlockHead
 
+_DAY, _HOUR = 86_400_000_000, 3_600_000_000  # µs
 OUTCOMES: Final = {
     int(Outcome.NEW): "scored", int(Outcome.DUPLICATE): "duplicate",
     **{int(outcome): f"rejected:{code}" for outcome, code in CODES.items()},
@@ -64,49 +66,78 @@ class Tally:
                 of_stream(r.institution, r.topic, r.partition, r.offset, r.index, r.code, r.detail, r.original)
             )
 
-    def take_rows(self, topic: str, frame: pl.DataFrame, outcome: npt.NDArray[np.uint8], late: pl.Series) -> None:
-        """Count judged rows at their home. frame: rows with coordinates; late: which lay behind the watermark."""
-        day = (pl.col("_received") // 86_400_000_000).cast(pl.Int32).cast(pl.Date).cast(pl.String)
-        judged = frame.select(
-            "_partition", "institution", "source", day.alias("day"), pl.Series("outcome", outcome),
-            late.alias("late") & pl.Series(outcome == Outcome.NEW),
-        )  # fmt: skip
-        keys = ["_partition", "institution", "source", "day", "outcome"]
-        grouped = judged.group_by(keys).agg(pl.len().alias("n"), pl.col("late").sum())
-        for partition, institution, source, on, code, n, behind in grouped.iter_rows():
-            self.counts[CountKey(topic, partition, institution, source, on, OUTCOMES[code])] += n
+    def take_rows(
+        self, topic: str, rows: Carried, outcome: npt.NDArray[np.uint8], home: Mask, late: Mask
+    ) -> None:  # fmt: skip
+        """Count judged rows at their home. late: which lay behind the watermark."""
+        at = np.flatnonzero(home)
+        found = outcome[at].astype(np.int64)
+        day = rows["received"][at] // _DAY
+        judged, n = _groups(rows["partition"][at], rows["institution"][at], rows["source"][at], day, found,
+                            late[at] & (found == Outcome.NEW))  # fmt: skip
+        for (partition, institution, source, on, code, behind), times in zip(judged, n, strict=True):
+            where = topic, partition, rows.words[institution] or "", rows.words[source] or "", _day(on)
+            self.counts[CountKey(*where, OUTCOMES[code])] += times
             if behind:
-                self.counts[CountKey(topic, partition, institution, source, on, "late")] += behind
-        self._scored(frame.filter(pl.Series(outcome == Outcome.NEW)))
+                self.counts[CountKey(*where, "late")] += times
+        self._scored(rows, at[found == Outcome.NEW])
 
-    def _scored(self, frame: pl.DataFrame) -> None:
-        if not frame.height:
+    def _scored(self, rows: Carried, at: npt.NDArray[np.intp]) -> None:
+        if not at.size:
             return
-        hour = pl.from_epoch(pl.col("executed_at"), "us").dt.strftime("%Y-%m-%dT%H").fill_null("")
-        keys = ["institution", "source", hour.alias("hour"), pl.col("currency").fill_null("")]
-        sums = frame.group_by(keys).agg(pl.len().alias("n"), pl.col("amount").fill_null(0).sum().alias("sum"))
-        for institution, source, at, currency, n, total in sums.iter_rows():
-            key = TotalKey(institution, source, at, currency)
+        t, amount = rows["t"][at], rows["amount"][at]
+        hour = np.where(t == NO_TIME, NO_TIME, t // _HOUR)
+        columns = rows["institution"][at], rows["source"][at], hour, rows["currency"][at]
+        order, first = _sorted(columns)
+        # An amount of -1 is none.
+        sums = np.add.reduceat(np.maximum(amount, 0)[order], first).tolist()
+        n = np.diff(np.append(first, at.size)).tolist()
+        for place, times, total in zip(order[first].tolist(), n, sums, strict=True):
+            institution, source, when, currency = (int(column[place]) for column in columns)
+            told = "" if when == NO_TIME else str(np.datetime64(when, "h"))
+            key = TotalKey(rows.words[institution] or "", rows.words[source] or "", told, rows.words[currency] or "")
             before = self.totals.get(key, (0, 0))
-            self.totals[key] = (before[0] + n, before[1] + total)
-        numbered = frame.filter(pl.col("source_sequence").is_not_null())
-        for (institution, source), some in numbered.group_by("institution", "source"):
-            found = some.get_column("source_sequence").to_numpy()
-            held = self.sequences.get((str(institution), str(source)))
-            together = found if held is None else np.concatenate([held, found])
-            self.sequences[str(institution), str(source)] = together
+            self.totals[key] = (before[0] + times, before[1] + total)
+        self._sequenced(rows, at[rows.sequenced[at]])
 
-    def refuse(self, topic: str, rejected: pl.DataFrame, me: int) -> None:
+    def _sequenced(self, rows: Carried, at: npt.NDArray[np.intp]) -> None:
+        if not at.size:
+            return
+        columns = rows["institution"][at], rows["source"][at]
+        order, first = _sorted(columns)
+        for start, some in zip(first.tolist(), np.split(order, first[1:]), strict=True):
+            institution, source = (rows.words[int(column[order[start]])] or "" for column in columns)
+            found, held = rows["sequence"][at[some]], self.sequences.get((institution, source))
+            self.sequences[institution, source] = found if held is None else np.concatenate([held, found])
+
+    def refuse(self, topic: str, block: Block, at: npt.NDArray[np.intp], outcome: npt.NDArray[np.uint8]) -> None:
         """Keep what was too late or in conflict, as it was understood: its bytes stay in the bank's topic."""
-        for row in rejected.filter(pl.col(SHARD) == me).iter_rows(named=True):
-            told = _DETAILS[row["code"]].format(rfc3339(row["executed_at"]) if row["executed_at"] is not None else "")
+        rows, records = block.rows, block.frame()[at].iter_rows(named=True)
+        places = zip(*(rows[name][at].tolist() for name in ("partition", "offset", "index")), strict=True)
+        for row, (partition, offset, index), verdict in zip(records, places, outcome.tolist(), strict=True):
+            code = CODES[Outcome(verdict)]
+            told = _DETAILS[code].format(rfc3339(row["executed_at"]) if row["executed_at"] is not None else "")
+            plain = {name: value for name, value in row.items() if value is not None}
             self.letters.append(
-                of_stream(
-                    row["institution"], topic, row["_partition"], row["_offset"], row["_index"], row["code"], told,
-                    encode(_plain(row)),
-                )
-            )  # fmt: skip
+                of_stream(row["institution"], topic, partition, offset, index, code, told, encode(plain))
+            )
 
 
-def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {n: v for n, v in row.items() if v is not None and n != "code" and not n.startswith("_")}
+def _groups(*columns: npt.NDArray[Any]) -> tuple[list[tuple[int, ...]], list[int]]:
+    """The different rows of whole numbers, and how often each is there."""
+    order, first = _sorted(columns)
+    rows = zip(*(column[order[first]].tolist() for column in columns), strict=True)
+    return list(rows), np.diff(np.append(first, order.size)).tolist()
+
+
+def _sorted(columns: Sequence[npt.NDArray[Any]]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Rows in an order in which equal ones lie together as they came, and where each group begins."""
+    order = np.lexsort(columns)
+    other = np.ones(order.size, np.bool_)
+    if order.size:
+        other[1:] = np.any([column[order[1:]] != column[order[:-1]] for column in columns], axis=0)
+    return order, np.flatnonzero(other)
+
+
+def _day(number: int) -> str:
+    return str(np.datetime64(number, "D"))

@@ -1,17 +1,19 @@
 """What travels through the internal topics: blocks from intake to shards, and records from shard to shard.
 
-A message is a mark of four bytes, a version, and frames: a msgpack head and any number of Arrow tables (lz4). A reader
-refuses a version it does not know: an older worker stops at what a newer one wrote instead of guessing.
+A message is a mark of four bytes, a version, and parts: a msgpack head, and bytes that it describes. Nothing is
+compressed here: producers do that. A reader refuses a version it does not know: an older worker stops at what a newer
+one wrote instead of guessing.
 """
 
 from __future__ import annotations
 
-import io
 import struct
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, TypeVar
 
 import msgspec
-import polars as pl
+import numpy as np
+import numpy.typing as npt
 
 from aml.domain.errors import AmlError
 
@@ -19,8 +21,10 @@ BLOCK: Final = b"AMLB"
 RECORDS: Final = b"AMLR"
 BUNDLE: Final = b"AMLP"
 VERSION: Final = 1
+_ALIGNED: Final = 8
 _SIZE: Final = struct.Struct("<I")
 T = TypeVar("T")
+Array = npt.NDArray[Any]
 
 
 class Consumed(msgspec.Struct, array_like=True, frozen=True):
@@ -85,30 +89,31 @@ class BlockHead(msgspec.Struct, array_like=True, frozen=True):
     rejects: list[RejectRow]
 
 
-class Block(msgspec.Struct, frozen=True):
-    """A block: its head, and the records for this shard (no columns where there are none)."""
-
-    head: BlockHead
-    rows: pl.DataFrame
-
-
-def pack_block(block: Block) -> bytes:
-    """The bytes of a block."""
-    return pack(BLOCK, block.head, [block.rows])
+def pack(mark: bytes, head: Any, parts: Iterable[bytes] = ()) -> bytes:
+    """A message: mark, version, the head, the other parts."""
+    told = [mark, bytes([VERSION])]
+    for part in (msgspec.msgpack.encode(head), *parts):
+        told += [_SIZE.pack(len(part)), part]
+    return b"".join(told)
 
 
-def unpack_block(value: bytes) -> Block:
-    """The block that a message of `aml.legs.v1` holds. Raises AmlError for what is none, or of a newer version."""
-    head, tables = unpack(BLOCK, value, BlockHead)
-    return Block(head, tables[0])
+def pack_arrays(arrays: Mapping[str, Array]) -> tuple[list[tuple[str, int]], bytes]:
+    """What there is, in order (name, elements), and the bytes of all arrays."""
+    parts = []
+    for array in arrays.values():
+        parts += [array.tobytes(), bytes(-array.nbytes % _ALIGNED)]
+    return [(name, array.size) for name, array in arrays.items()], b"".join(parts)
 
 
-def pack(mark: bytes, head: Any, tables: list[pl.DataFrame]) -> bytes:
-    """A message: mark, version, the head, the tables; an empty table takes no room."""
-    parts = [mark, bytes([VERSION])]
-    for part in (msgspec.msgpack.encode(head), *map(_table, tables)):
-        parts += [_SIZE.pack(len(part)), part]
-    return b"".join(parts)
+def unpack_arrays(
+    told: Iterable[tuple[str, int]], data: memoryview, kinds: Mapping[str, np.dtype[Any]]
+) -> dict[str, Array]:
+    """The arrays of a message's part, by name, to be written to at will; kinds: what each is made of."""
+    whole, at, arrays = bytearray(data), 0, {}
+    for name, n in told:
+        arrays[name] = array = np.frombuffer(whole, kinds[name], n, at)
+        at += array.nbytes + -array.nbytes % _ALIGNED
+    return arrays
 
 
 def pack_bundle(messages: list[bytes]) -> bytes:
@@ -124,10 +129,10 @@ def unpack_bundle(value: bytes) -> list[bytes]:
     return [bytes(part) for part in _parts(BUNDLE, value)]
 
 
-def unpack(mark: bytes, value: bytes, head: type[T]) -> tuple[T, list[pl.DataFrame]]:
-    """Head and tables of a message. Raises AmlError for another mark, or a version that is not known here."""
+def unpack(mark: bytes, value: bytes, head: type[T]) -> tuple[T, list[memoryview]]:
+    """Head and other parts of a message. Raises AmlError for another mark, or a version that is not known here."""
     parts = _parts(mark, value)
-    return msgspec.msgpack.decode(parts[0], type=head), [_frame(part) for part in parts[1:]]
+    return msgspec.msgpack.decode(parts[0], type=head), parts[1:]
 
 
 def _parts(mark: bytes, value: bytes) -> list[memoryview]:
@@ -143,15 +148,3 @@ def _parts(mark: bytes, value: bytes) -> list[memoryview]:
         parts.append(view[at + 4 : at + 4 + size])
         at += 4 + size
     return parts
-
-
-def _table(frame: pl.DataFrame) -> bytes:
-    if not frame.height:
-        return b""
-    out = io.BytesIO()
-    frame.write_ipc(out, compression="lz4")
-    return out.getvalue()
-
-
-def _frame(part: memoryview) -> pl.DataFrame:
-    return pl.read_ipc(part.tobytes(), use_pyarrow=False) if len(part) else pl.DataFrame()

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+from aml.stream.block import unpack_block
 from aml.stream.commit import commit_surely
 from aml.stream.failpoints import asked, reached
 from aml.stream.inbox import Inbox, Messages
@@ -20,7 +21,6 @@ from aml.stream.shard import Shard, Step
 from aml.stream.snapshots import EVERY, Snapshots
 from aml.stream.takeover import RECORDS, Log, Stopped
 from aml.stream.takeovers import Takeovers, WorkerTerms
-from aml.stream.wire import unpack_block
 
 PATIENCE: Final = 0.05  # seconds that a turn waits for messages
 MOST: Final = 2 << 20  # bytes of each input of a shard in one step

@@ -20,11 +20,11 @@ from aml.pipeline.inforce import load_judgement
 from aml.pipeline.parties import Parties, PartyRows
 from aml.pipeline.resolved import resolve
 from aml.pipeline.watermark import LATENESS
+from aml.stream.block import unpack_block
 from aml.stream.decode import Decoder, Message
 from aml.stream.intake import Assigned, IntakeCore
 from aml.stream.mail import bundled, unpack_letters
 from aml.stream.shard import Shard, ShardTerms
-from aml.stream.wire import unpack_block
 from tests.bench.say import Clock, say
 
 TOPIC = "aml.transactions.v1"

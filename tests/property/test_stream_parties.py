@@ -14,8 +14,9 @@ from aml.detect.profile import load_profile
 from aml.engine.columns import Flag
 from aml.feed.rates import NO_RATES
 from aml.feed.validate import Terms
+from aml.pipeline.carried import carry
 from aml.pipeline.parties import Parties, PartyRows
-from aml.pipeline.resolved import Carried, resolve
+from aml.pipeline.resolved import resolve
 from aml.stream.decode import Decoder, Message
 from aml.stream.partyfeed import PartyFeed
 from tests.canonical import parties as table_of
@@ -104,5 +105,5 @@ def test_a_record_is_resolved_by_what_was_known_when_it_came(log, payments, piec
     together = feed.resolve(frame, lambda some, table: resolve(some, PROFILE, table, 3))
     alone = [resolve(frame[n : n + 1], PROFILE, naive(log, m.at), 3) for n, m in enumerate(messages)]
     assert told(together) == [row for one in alone for row in told(one)]
-    Carried(together).facts("debit")
+    carry(together).facts("debit")
     assert feed.refused == 0

@@ -12,9 +12,9 @@ from aml.engine.keys import order_key
 from aml.feed.rates import NO_RATES
 from aml.feed.validate import Terms
 from aml.pipeline.resolved import resolve
+from aml.stream.block import Block, unpack_block
 from aml.stream.decode import Decoder, Message
 from aml.stream.intake import Assigned, IntakeCore
-from aml.stream.wire import Block, unpack_block
 from tests.factories import NOW, txn
 
 TOPIC = "aml.transactions.v1"
@@ -53,7 +53,7 @@ def test_an_empty_flush_tells_every_shard_where_the_partitions_stand():
     for block in blocks(done):
         told = [(r.partition, r.first, r.next, r.partitions, r.ended_at > 0, r.reached_at) for r in block.head.ranges]
         assert told == [(0, 7, 7, 2, True, 0), (1, 3, 3, 2, False, 0)]
-        assert (block.head.intake, block.head.shards, block.head.at, block.rows.height) == ("intake-0", 4, NOW, 0)
+        assert (block.head.intake, block.head.shards, block.head.at, block.rows.n) == ("intake-0", 4, NOW, 0)
     assert done.offsets == {(TOPIC, 0): 7, (TOPIC, 1): 3}
     assert (done.rows, done.dead, done.event_time) == (0, [], {})
 
@@ -96,7 +96,7 @@ def test_a_record_goes_to_one_shard_and_what_acts_on_others_to_all():
     intake.take([message(40, json.dumps(txn(transaction_id="T1", void=True)).encode()),
                  message(41, json.dumps(txn(transaction_id="T2", revision=2)).encode())])  # fmt: skip
     made = blocks(intake.flush(NOW, ONE))
-    offsets = [b.rows["_offset"].to_list() for b in made]
+    offsets = [b.rows["offset"].tolist() for b in made]
     assert all(found == sorted(found) and found[-2:] == [40, 41] for found in offsets)
     assert sorted(n for found in offsets for n in found[:-2]) == list(range(40))
     assert sum(len(found) > 2 for found in offsets) > 1

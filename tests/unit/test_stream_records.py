@@ -12,7 +12,7 @@ from aml.stream.records import ShardRecords
 
 
 def add(records: ShardRecords, first: int, n: int) -> None:
-    records._held.append(pl.DataFrame({"transaction_id": [f"T{k}" for k in range(first, first + n)]}))
+    records._pieces.append(pl.DataFrame({"transaction_id": [f"T{k}" for k in range(first, first + n)]}))
     records._held_rows += n
 
 
