@@ -28,6 +28,7 @@ from aml.stream.publishing import Manifests, manifest_key, messages
 from aml.stream.told import party_lines
 
 AT_ONCE: Final = 4 << 20  # bytes between two acknowledgements
+EVERY: Final = 0.5  # seconds between two acknowledgements at most
 PATIENCE: Final = 60.0  # seconds without an acknowledgement that are an error
 
 
@@ -103,7 +104,7 @@ class Publisher:
         name, place = self._place(path)
         start = _position(place)
         sums = Manifests(name, terms.hourly)
-        size = 0
+        size, due = 0, time.monotonic() + EVERY
         chunks = read_feed(
             path, institution=terms.institution, ingest_time_us=terms.now, reporting_currency=terms.currency,
             rates=terms.rates, mapping=terms.mapping,
@@ -118,9 +119,9 @@ class Publisher:
                 self._producer.send(terms.topic, message.value, key=message.key)
                 self._progress(message.records)
                 size += len(message.value)
-                if size >= AT_ONCE or terms.rate or terms.speed:
+                if size >= AT_ONCE or time.monotonic() >= due:
                     self._acknowledged(place, done.messages)
-                    size = 0
+                    size, due = 0, time.monotonic() + EVERY
             sums.take(chunk.transactions)
             done.records += chunk.transactions.height
             done.rejects += len(chunk.rejects)

@@ -52,7 +52,7 @@ class ShardTerms:
 
 @dataclass(slots=True)
 class Step:
-    """What a step did. letters: bytes by receiver; read: the latest source timestamp it handled (UTC µs), 0 none."""
+    """What a step did. letters: bytes by receiver; since: earliest broker timestamp of its payments, UTC µs."""
 
     move: Move
     letters: list[tuple[int, bytes]] = field(default_factory=list)
@@ -60,7 +60,7 @@ class Step:
     evidence: list[EvidenceRecord] = field(default_factory=list)
     segments: list[Segment] = field(default_factory=list)
     tally: Tally = field(default_factory=Tally)
-    received_at: int = 0
+    since: int = 0
 
 
 class Shard:
@@ -130,7 +130,7 @@ class Shard:
             turn.out.setdefault(to, Outgoing()).wanted = numbers
         step = Step(
             self._move(start, now),
-            changes=[change.change for change in changes], tally=tally, received_at=_received(blocks),
+            changes=[change.change for change in changes], tally=tally, since=_since(blocks),
         )  # fmt: skip
         step.segments, self.kept = self.kept, []
         step.letters = [(to, self._letter(to, out, now)) for to, out in sorted(turn.out.items()) if out]
@@ -289,5 +289,5 @@ def _next(at: int, offset: int, topic: str, shard: int) -> int:
     return offset + 1
 
 
-def _received(blocks: Sequence[tuple[int, Block]]) -> int:
-    return max((part.reached_at for _, block in blocks for part in block.head.ranges), default=0)
+def _since(blocks: Sequence[tuple[int, Block]]) -> int:
+    return min((int(block.rows["received"].min()) for _, block in blocks if block.rows.n), default=0)

@@ -30,7 +30,7 @@ _log: Final = logging.getLogger("aml.worker")
 
 @dataclass(slots=True)
 class Done:
-    """A step that is committed: seconds by stage, and the latest source timestamp (UTC µs) of each of its shards."""
+    """A step that is committed: seconds by stage, and when (seconds since 1970)."""
 
     steps: list[Step]
     seconds: dict[str, float] = field(default_factory=dict)
