@@ -14,6 +14,9 @@ from aml.store.findings import EvidenceRecord
 
 _HASH: Final = ("content_hi", "content_lo")
 _CONTENT: Final = "content_hash"
+_NEEDED: Final[dict[str, pl.DataType]] = {
+    "institution": pl.String(), "transaction_id": pl.String(), "revision": pl.Int32(), "executed_at": pl.Int64(),
+}  # fmt: skip
 
 
 def evidence_of(changes: list[Change], kept: Archive) -> list[EvidenceRecord]:
@@ -24,8 +27,10 @@ def evidence_of(changes: list[Change], kept: Archive) -> list[EvidenceRecord]:
 
 def evidence_records(frame: pl.DataFrame) -> list[EvidenceRecord]:
     """Records as the archive keeps them, as the database does."""
+    lacking = [pl.lit(None, kind).alias(name) for name, kind in _NEEDED.items() if name not in frame.columns]
+    frame = frame.with_columns(lacking) if lacking else frame
     texts = texts_of(_told(frame))
-    columns = (frame.get_column(n).to_list() for n in ("institution", "transaction_id", "revision", "executed_at"))
+    columns = (frame.get_column(name).to_list() for name in _NEEDED)
     return [EvidenceRecord(*fields) for fields in zip(*columns, texts, strict=True)]
 
 

@@ -50,9 +50,13 @@ class Block:
 
     def frame(self) -> pl.DataFrame:
         """The records whole: all canonical columns; those that were null throughout did not travel."""
-        told = pl.read_ipc_stream(self.records) if self.records else pl.DataFrame(schema=CANONICAL)
+        told = self.told()
         absent = [pl.lit(None, kind).alias(name) for name, kind in CANONICAL.items() if name not in told.columns]
         return told.with_columns(absent).select(list(CANONICAL))
+
+    def told(self) -> pl.DataFrame:
+        """The records by the columns that travelled."""
+        return pl.read_ipc_stream(self.records) if self.records else pl.DataFrame(schema=CANONICAL)
 
     def only(self, kept: npt.NDArray[np.int64]) -> Block:
         """A block of some of the rows."""

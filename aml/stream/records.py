@@ -49,6 +49,18 @@ class Loose:
         )  # fmt: skip
 
 
+    def some(self, rows: npt.NDArray[np.integer]) -> pl.DataFrame:
+        """A few of the records: the columns that hold anything, and where they stood."""
+        at = self.rows[rows]
+        columns = self.block.rows
+        told: pl.DataFrame = self.block.told()[at.astype(np.uint32)]
+        return told.with_columns(
+            pl.lit(self.topic).alias("topic"),
+            *(pl.Series(name, columns[column][at]) for column, name in PLACE.items()),
+            pl.Series("content_hi", columns["content_hi"][at]), pl.Series("content_lo", columns["content_lo"][at]),
+        )  # fmt: skip
+
+
 Piece = Loose | pl.DataFrame
 
 
@@ -133,7 +145,7 @@ class ShardRecords(Archive):
         self._legs_from = sealed.legs_from
 
     def take(self, rows: I64, columns: Sequence[str] | None = None) -> pl.DataFrame:
-        """The records of these rows, rising."""
+        """The records of these rows, rising; columns that hold nothing may be left out."""
         written = self._segments[-1][1] if self._segments else 0
         parts = [super().take(rows[rows < written], columns)] if np.any(rows < written) else []
         at = written
@@ -141,7 +153,7 @@ class ShardRecords(Archive):
             first, at = at, at + piece.height
             low, high = np.searchsorted(rows, (first, at))
             if low < high:
-                frame = _frame(piece)
-                some = frame if columns is None else frame.select(columns)
-                parts.append(some[(rows[low:high] - first).astype(np.uint32)])
+                wanted = rows[low:high] - first
+                some = piece.some(wanted) if isinstance(piece, Loose) else piece[wanted.astype(np.uint32)]
+                parts.append(some if columns is None else some.select(columns))
         return pl.concat(parts, how="diagonal") if parts else pl.DataFrame()
