@@ -1,15 +1,31 @@
-"""`aml publish`: sends feeds to the bank's topic, as a bank's own producer would."""
+"""`aml publish`: a feed to the bank's topic, as a bank's own producer would send it."""
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
-from dataclasses import replace
-from typing import Annotated
+from contextlib import ExitStack
+from dataclasses import asdict, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from aml.cli import options, render
 from aml.cli.progress import Work
+
+if TYPE_CHECKING:
+    from aml.stream.publish import Published
+
+
+class Key(StrEnum):
+    """What messages may go by."""
+
+    ACCOUNT = "account"
+    BENEFICIARY = "beneficiary"
+    ID = "id"
+    NONE = "none"
 
 
 def add_to(app: typer.Typer) -> None:
@@ -21,83 +37,103 @@ def publish(
     feeds: options.Feeds,
     brokers: Annotated[
         str | None,
-        typer.Option("--brokers", envvar="AML_KAFKA__BOOTSTRAP_SERVERS", metavar="HOST:PORT,…", help="The brokers."),
+        typer.Option("--brokers", metavar="HOST:PORT,…", help="Kafka.", show_default="AML_KAFKA__BOOTSTRAP_SERVERS"),
     ] = None,
+    topic: Annotated[
+        str | None,
+        typer.Option("--topic", help="The bank's topic.", show_default="AML_TOPIC"),
+    ] = None,
+    batch: Annotated[int, typer.Option("--batch", min=1, max=100_000, help="Transactions a message at most.")] = 500,
+    singles: Annotated[bool, typer.Option("--singles", help="One transaction a message.")] = False,
+    key: Annotated[
+        Key | None,
+        typer.Option("--key", help="By what messages go to partitions.", show_default="account; none for batches"),
+    ] = None,
+    rate: Annotated[float | None, typer.Option("--rate", min=0.001, help="So many transactions a second.")] = None,
+    replay_speed: Annotated[
+        float | None,
+        typer.Option("--replay-speed", min=0.001, help="By the feed's own times, so many times as fast."),
+    ] = None,
+    hourly: Annotated[bool, typer.Option("--hourly", help="A manifest for every hour instead of one a feed.")] = False,
     parties: options.Parties = None,
     mapping: options.Mapping = None,
-    rates: options.Rates = None,
     institution: options.Institution = None,
     profile: options.Profile = options.DEFAULT_PROFILE,
-    batch: Annotated[int, typer.Option("--batch", min=1, max=5000, help="Records a message, as NDJSON.")] = 500,
-    singles: Annotated[bool, typer.Option("--singles", help="One record a message, as JSON.")] = False,
-    key: Annotated[
-        str, typer.Option("--key", help="Key of a message: account, beneficiary or id of its first record, or none.")
-    ] = "none",
-    rate: Annotated[float, typer.Option("--rate", min=0, help="Records a second; 0: as fast as they go.")] = 0,
-    speed: Annotated[
-        float, typer.Option("--replay-speed", min=0, help="Event time over time: 60 plays an hour in a minute.")
-    ] = 0,
-    hourly: Annotated[bool, typer.Option("--hourly", help="A manifest for every hour instead of one a feed.")] = False,
+    as_arrived: Annotated[
+        bool, typer.Option("--as-arrived", help="Send files as they are instead of sorting them by time.")
+    ] = False,
+    again: Annotated[bool, typer.Option("--again", help="From the start, though it was published before.")] = False,
     json: options.Json = False,
 ) -> None:
-    """Send feeds to the bank's topic in batches, acknowledged by all replicas, and a manifest of what was sent.
+    """Publish a feed to Kafka: everything that `aml run` reads, then manifests that say what was sent.
 
-    Interrupted and called again it goes on where it was; what was under way is a duplicate then, and counted as one.
+    Interrupted and run again, it goes on where it was. What cannot be read is sent as it is, for the intake to reject.
     """
-    from aml.detect.profile import load_profile
-    from aml.feed.mapping import load_mapping
-    from aml.feed.parties import read_parties
-    from aml.feed.rates import load_rates
-    from aml.settings import DEFAULT_INSTITUTION
-    from aml.stream.publish import Publisher, Terms
-    from aml.stream.publishing import KEYS
-    from aml.stream.settings import MANIFESTS, PARTIES, load_stream_settings
+    if rate is not None and replay_speed is not None:
+        raise typer.BadParameter("either --rate or --replay-speed", param_hint="--rate")
+    from aml.stream import logs, packing
+    from aml.stream.publish import PublishSettings
     from aml.stream.start import state_folder
 
-    if key not in KEYS:
-        raise typer.BadParameter(f"{key!r} is none of {', '.join(KEYS)}", param_hint="--key")
-    settings = load_stream_settings()
-    settings = settings if brokers is None else replace(settings, brokers=brokers)
-    tenant, currency = institution or DEFAULT_INSTITUTION, load_profile(profile).currency
-    table = None if parties is None else read_parties(parties, tenant, currency)
-    terms = Terms(
-        settings.bank, settings.topic(MANIFESTS), tenant, currency, None if rates is None else load_rates(rates),
-        None if mapping is None else load_mapping(mapping), 1 if singles else batch, key, rate, speed, hourly,
-        time.time_ns() // 1000, state_folder(),
+    logs.begin("publish")
+    chosen = key or (Key.ACCOUNT if singles else Key.NONE)
+    settings = PublishSettings(
+        feeds=tuple(feeds), state=state_folder(), mapping=mapping, parties=parties, institution=institution,
+        profile=profile, as_arrived=as_arrived, batch=0 if singles else batch, key=packing.Key(chosen.value),
+        rate=rate, speed=replay_speed, hourly=hourly, again=again,
     )  # fmt: skip
     began = time.monotonic()
-    with Work("publish") as work:
-        counted = _Counted(work)
-        producer = settings.connection.producer()
-        try:
-            publisher = Publisher(producer, terms, counted)
-            rows = 0 if table is None else publisher.parties(table, settings.topic(PARTIES))
-            done = [publisher.feed(path) for path in feeds]
-        finally:
-            producer.close()
-    seconds = time.monotonic() - began
-    total = {name: sum(getattr(one, name) for one in done) for name in _NAMES}
+    done, named = _published(settings, brokers, topic)
+    _tell(done, named, time.monotonic() - began, json)
+    if done.stopped:
+        raise KeyboardInterrupt
+
+
+def _published(settings: Any, brokers: str | None, topic: str | None) -> tuple[Published, str]:
+    from aml.stream.destination import hashed, look
+    from aml.stream.publish import publish as published
+    from aml.stream.settings import MANIFESTS, PARTIES, load_stream_settings
+
+    stream = load_stream_settings()
+    stream = stream if brokers is None else replace(stream, brokers=brokers)
+    bank, parties, manifests = topic or stream.bank, stream.topic(PARTIES), stream.topic(MANIFESTS)
+    needed = [bank, manifests, *([] if settings.parties is None else [parties])]
+    connection = stream.connection
+    topics = look(connection, bank, parties, manifests, needed)
+    stop = threading.Event()
+
+    def end(*_: object) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    with ExitStack() as stack:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            stack.callback(signal.signal, number, signal.signal(number, end))
+        producer = connection.producer()
+        stack.callback(producer.close)
+        work = stack.enter_context(Work("publish"))
+        return published(settings, topics, producer, hashed, stop.is_set, work), bank
+
+
+def _tell(done: Published, topic: str, seconds: float, json: bool) -> None:
+    if done.finished_before:
+        render.say("was published before, whole: nothing was sent; --again sends it once more")
+    if done.rejects:
+        told = render.plural(done.rejects, "record")
+        render.say(f"{told} could not be read and went out as they are: the intake rejects them")
     if json:
-        render.emit({**total, "parties": rows, "seconds": round(seconds, 3)})
+        took = {"seconds": round(seconds, 3), "transactions_per_second": round(done.records / max(seconds, 1e-9))}
+        render.emit({"topic": topic, **asdict(done), **took})
         return
-    rejected = f", {total['rejects']:,} of them unreadable and sent as they are" if total["rejects"] else ""
-    skipped = f"; {total['skipped']:,} messages had been sent before" if total["skipped"] else ""
-    render.say(
-        f"{total['records'] + total['rejects']:,} records{rejected} in {total['messages']:,} messages{skipped}, "
-        f"{render.plural(total['manifests'], 'manifest')}, {render.plural(rows, 'party row')}; {seconds:.1f} s, "
-        f"{counted.records / max(seconds, 1e-9):,.0f} records/s"
+    render.facts(
+        [
+            ("sent", f"{render.count(done.records)} transactions in {render.plural(done.messages, 'message')}"),
+            ("sent before", render.count(done.skipped)),
+            ("rejected", render.count(done.rejects)),
+            ("parties", render.count(done.parties)),
+            ("manifests", render.count(done.manifests)),
+            ("time", f"{render.span(seconds * 1e6)}, {done.records / max(seconds, 1e-9):,.0f} transactions/s"),
+            ("topic", topic),
+        ]
     )
-
-
-_NAMES = ("records", "rejects", "messages", "skipped", "manifests")
-
-
-class _Counted:
-    """Shows how far it is."""
-
-    def __init__(self, work: Work) -> None:
-        self._work, self.records = work, 0
-
-    def __call__(self, records: int) -> None:
-        self.records += records
-        self._work(self.records, None)

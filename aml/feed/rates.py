@@ -64,6 +64,8 @@ class Rates:
 
 
 NO_RATES: Final = Rates({}, {})
+# For records that are only handed on: what they are worth in the reporting currency is nobody's question.
+UNVALUED: Final = Rates({}, {})
 
 
 def load_rates(path: Path) -> Rates:

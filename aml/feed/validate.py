@@ -23,7 +23,7 @@ from aml.feed.extra import extra_column
 from aml.feed.fields import FIELDS, REQUIRED, Kind
 from aml.feed.mapping import PLAIN, Mapping
 from aml.feed.ndjson import banks_of_text
-from aml.feed.rates import Rates, convert, currencies
+from aml.feed.rates import UNVALUED, Rates, convert, currencies
 from aml.feed.raw import Chunk, Raw, Reject, Verdicts, quoted
 from aml.feed.texts import by_value, cleaned, coded
 from aml.feed.times import DAY, read_dates, read_instants
@@ -255,6 +255,8 @@ class _Judge:
             self.columns[name] = values
 
     def _values(self) -> None:
+        if self.terms.rates is UNVALUED:
+            return
         at = self.columns["executed_at"]
         day = at.fill_null(0).to_numpy() // DAY
         empty = pl.Series([None], dtype=pl.Int64).new_from_index(0, self.rows)

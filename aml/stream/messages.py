@@ -14,9 +14,9 @@ from aml.content import folder
 from aml.feed.schema import schema_of, text_of
 
 Time = Annotated[str, msgspec.Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$")]
-Hour = Annotated[str, msgspec.Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d$")]
+Hour = Annotated[str, msgspec.Meta(pattern=r"^(\d{4}-\d\d-\d\dT\d\d)?$")]
 Name = Annotated[str, msgspec.Meta(min_length=1)]
-Count = Annotated[int, msgspec.Meta(ge=0)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
 class AlertMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -47,7 +47,7 @@ class ManifestMessage(msgspec.Struct, frozen=True, omit_defaults=True):
     sums: dict[str, int]
     """By currency the sum of the amounts as sent, in minor units."""
     first_hour: Hour | None = None
-    """Earliest hour of executed_at, UTC: 2026-03-02T14; with none the manifest is about the whole source."""
+    """Earliest hour of executed_at, UTC: 2026-03-02T14; empty: of records without a time; absent: the whole source."""
     last_hour: Hour | None = None
     first_id: str | None = None
     last_id: str | None = None

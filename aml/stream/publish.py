@@ -1,169 +1,266 @@
-"""Publishes a feed to the bank's topic: paced, acknowledged by all replicas, resumed where it was interrupted.
+"""Publishes feeds: their records, as the reader of `aml run` understands them, to the bank's topic; then manifests.
 
-A position is noted only after all before it is acknowledged; what was under way when a process died is sent again, and
-is a duplicate by its identity.
+A record is sent as the canonical JSON of it. What the reader rejects goes out too, alone and in its own bytes, so that
+the intake rejects and counts it. Pieces are acknowledged one after the other, and the position moves on then: who goes
+on after a crash sends a piece twice at most, whose records are duplicates by their identity.
 """
 
 from __future__ import annotations
 
-import json
+import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-import msgspec
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
-from aml.domain.errors import AmlError
+from aml.detect.profile import load_profile
+from aml.feed.fields import encode
 from aml.feed.formats import STDIN
-from aml.feed.mapping import Mapping
-from aml.feed.rates import Rates
-from aml.feed.read import read_feed
+from aml.feed.mapping import load_mapping
+from aml.feed.parties import read_parties
+from aml.feed.rates import UNVALUED
+from aml.feed.raw import Reject
+from aml.pipeline.feeds import Feeds, FeedTerms, Part
+from aml.pipeline.ordering import OutOfOrder
+from aml.pipeline.threads import Ahead, hasty_threads
 from aml.store.encoding import rfc3339
-from aml.store.files import sha256_of, write_whole
 from aml.stream.client import Producer
-from aml.stream.publishing import Manifests, manifest_key, messages
-from aml.stream.told import party_lines
+from aml.stream.pacing import Pacer, cut
+from aml.stream.packing import BATCH, Key, Packer, unreadable
+from aml.stream.position import Position, Stand, name_of
+from aml.stream.sent import Sent, manifest_key
+from aml.stream.told import party_lines, transaction_lines
 
-AT_ONCE: Final = 4 << 20  # bytes between two acknowledgements
-EVERY: Final = 0.5  # seconds between two acknowledgements at most
-PATIENCE: Final = 60.0  # seconds without an acknowledgement that are an error
+AHEAD: Final = 2
+_PIECE: Final = 20_000  # records sent before an acknowledgement is waited for
+_SINGLES: Final = 4_000  # as many where each is a message
+_FAR: Final = 253_370_764_800_000_000  # year 9999: whether a time lies in the future is the intake's to say
+_PATIENCE: Final = 1.0
+_log: Final = logging.getLogger("aml.publish")
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
-    """How a feed is read and sent. batch: records a message; rate: records a second, 0 without limit; speed: event time
-    over time, 0 without; hourly: manifests by the hour; now: UTC µs; state: folder of positions."""
+class Topics:
+    """Where is written, and for the bank's topic its id in the cluster and its number of partitions."""
 
-    topic: str
+    bank: str
+    parties: str
     manifests: str
-    institution: str
-    currency: str
-    rates: Rates | None
-    mapping: Mapping | None
-    batch: int
-    key: str
-    rate: float
-    speed: float
-    hourly: bool
-    now: int
+    id: str
+    partitions: int
+
+
+@dataclass(frozen=True, slots=True)
+class PublishSettings:
+    """What `aml publish` was asked. batch: records a message, 0: singles; rate: records a second; speed: times as fast
+    as the feed's own times; hourly: a manifest an hour; again: from the start; state: folder of positions."""
+
+    feeds: tuple[str, ...]
     state: Path
+    mapping: Path | None = None
+    parties: Path | None = None
+    institution: str | None = None
+    profile: str = "us"
+    as_arrived: bool = False
+    batch: int = BATCH
+    key: Key = Key.NONE
+    rate: float | None = None
+    speed: float | None = None
+    hourly: bool = False
+    again: bool = False
 
 
 @dataclass(slots=True)
 class Published:
-    """What was done for one feed. skipped: messages that an earlier process had sent."""
+    """What was done. skipped: records and rejects that an earlier attempt sent; finished_before: it had sent all;
+    stopped: it was told to end before the end."""
 
-    feed: str
     records: int = 0
     rejects: int = 0
-    messages: int = 0
     skipped: int = 0
+    messages: int = 0
+    bytes: int = 0
+    parties: int = 0
     manifests: int = 0
+    finished_before: bool = False
+    stopped: bool = False
 
 
-class Pace:
-    """Holds a sender back to a rate, or to the pace of events."""
+def publish(
+    settings: PublishSettings,
+    topics: Topics,
+    producer: Producer,
+    hashed: Callable[[bytes], int],
+    stop: Callable[[], bool],
+    progress: Callable[[int, float | None], None] = lambda items, share: None,
+    pacer: Pacer | None = None,
+) -> Published:
+    """Publish feeds; hashed: a key's number, of which the partition is what remains; stop: whether to end early.
 
-    def __init__(
-        self, rate: float, speed: float, clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
+    Raises AmlError where a feed cannot be read, another process publishes the same, or Kafka refuses for good.
+    """
+    currency = load_profile(settings.profile).currency
+    mapping = None if settings.mapping is None else load_mapping(settings.mapping)
+    feeds = Feeds(
+        FeedTerms(settings.feeds, settings.institution, currency, _FAR, mapping, UNVALUED, settings.as_arrived)
+    )
+    tenant = feeds.institution_of(settings.feeds[0])
+    parties = None if settings.parties is None else read_parties(settings.parties, tenant, currency)
+    packer = Packer(settings.batch, settings.key, topics.partitions, hashed)
+    with _position(settings, topics, currency, feeds.as_arrived) as position, hasty_threads():
+        run = _Run(settings, topics, feeds, producer, packer, pacer or Pacer(settings.rate, settings.speed), position)
+        return run.go(parties, currency, stop, progress)
+
+
+def _position(settings: PublishSettings, topics: Topics, currency: str, as_arrived: bool) -> Position:
+    stand = Stand(settings.feeds, topics.bank)
+    if STDIN in settings.feeds:
+        return Position(None, "", stand)
+    mapping = None if settings.mapping is None else settings.mapping.read_bytes().hex()
+    made_by = (mapping, settings.institution, currency, as_arrived, topics.id, topics.bank)
+    return Position(settings.state / "published", name_of(settings.feeds, made_by), stand)
+
+
+@dataclass
+class _Run:
+    """One attempt."""
+
+    settings: PublishSettings
+    topics: Topics
+    feeds: Feeds
+    producer: Producer
+    packer: Packer
+    pacer: Pacer
+    position: Position
+
+    def go(
+        self, parties: pl.DataFrame | None, currency: str, stop: Callable[[], bool],
+        progress: Callable[[int, float | None], None],
+    ) -> Published:  # fmt: skip
+        """Everything in its order: parties, records, manifests."""
+        self.done, self._stop, self._progress = Published(), stop, progress
+        if self.settings.again:
+            self.position.again()
+        if self.position.stand.finished:
+            return replace(self.done, finished_before=True, skipped=self.position.stand.done)
+        if parties is not None and not (self.position.stand.parties and self.position.stand.done):
+            self._parties(parties, currency)
+        try:
+            self._records(hold=self.position.stand.held)
+        except OutOfOrder:
+            _log.warning("records are further out of order than can be sorted on the way: begins anew, sorted whole")
+            self.position.again(held=True)
+            self._records(hold=True)
+        if not self.done.stopped:
+            self._manifests()
+        self.position.note(now=True)
+        return self.done
+
+    def _parties(self, table: pl.DataFrame, currency: str) -> None:
+        for key, line in party_lines(table, currency):
+            self._send(self.topics.parties, line.encode(), key.encode())
+        if self._acknowledged():
+            self.done.parties = table.height
+            self.position.stand.parties = True
+            self.position.note(now=True)
+
+    def _records(self, *, hold: bool) -> None:
+        """All records and rejects behind the position; of those before it, too, the manifests tell."""
+        self._sums, self._seen = Sent(self.settings.hourly), 0
+        with Ahead(lambda: self.feeds.parts(hold), AHEAD) as ahead:
+            for part in ahead.until(self._stopped):
+                self._part(part)
+
+    def _stopped(self) -> bool:
+        self.done.stopped = self.done.stopped or self._stop()
+        return self.done.stopped
+
+    def _part(self, part: Part) -> None:
+        skip = self._skip(part.frame.height)
+        if part.frame.height:
+            lines = transaction_lines(part.frame)
+            self._sums.add(part.frame, lines)
+            if not self._pieces(part.frame[skip:], lines[skip:], part.share):
+                return
+        rejects = [reject for _, reject in part.noted.rejects]
+        rejects = rejects[self._skip(len(rejects)) :]
+        for reject in rejects:
+            self._reject(reject)
+        if self._acknowledged():
+            self._moved(len(rejects))
+            self.done.rejects += len(rejects)
+
+    def _moved(self, number: int) -> None:
+        """So many more are acknowledged."""
+        self._seen += number
+        if self._seen > self.position.stand.done:
+            self.position.moved(self._seen)
+
+    def _skip(self, number: int) -> int:
+        """How many of the next ones were acknowledged before."""
+        skip = min(max(self.position.stand.done - self._seen, 0), number)
+        self._seen += skip
+        self.done.skipped += skip
+        return skip
+
+    def _pieces(self, frame: pl.DataFrame, lines: pl.Series, share: float | None) -> bool:
+        """Send records piece by piece; False where it was told to stop before the end."""
+        due = self.pacer.due(frame.get_column("executed_at").fill_null(-1).to_numpy())
+        for first, past in cut(due, _PIECE if self.settings.batch else _SINGLES):
+            if self._stopped() or not self._piece(frame[first:past], lines[first:past], due[first:past]):
+                self.done.stopped = True
+                return False
+            self._progress(self.done.records, share)
+        return True
+
+    def _piece(self, frame: pl.DataFrame, lines: pl.Series, due: npt.NDArray[np.float64]) -> bool:
+        """Send one piece and wait until it is acknowledged; False where it was not begun, or was not acknowledged."""
+        messages = [*self.packer.messages(frame, lines)]
+        if self.pacer.is_paced:
+            messages.sort(key=lambda message: message.last)
+        for number, message in enumerate(messages):
+            # What is begun is sent whole, when told to stop: it is a second's at most.
+            if not self.pacer.wait(float(due[message.last]), self._stop) and not number:
+                return False
+            self._send(self.topics.bank, message.value, message.key, message.partition)
+        if not self._acknowledged():
+            return False
+        self._moved(frame.height)
+        self.done.records += frame.height
+        return True
+
+    def _reject(self, reject: Reject) -> None:
+        source = (("ce_source", reject.source.encode()),)
+        self._send(self.topics.bank, unreadable(reject.original), None, None, source)
+
+    def _manifests(self) -> None:
+        for manifest in self._sums.manifests(rfc3339(time.time_ns() // 1000)):
+            self._send(self.topics.manifests, encode(manifest), manifest_key(manifest))
+            self.done.manifests += 1
+        if self._acknowledged():
+            self.position.stand.done, self.position.stand.finished = self._seen, True
+
+    def _send(
+        self, topic: str, value: bytes, key: bytes | None = None, partition: int | None = None,
+        headers: tuple[tuple[str, bytes], ...] = (),
     ) -> None:  # fmt: skip
-        self._rate, self._speed, self._clock, self._sleep = rate, speed, clock, sleep
-        self._began = clock()
-        self._sent = 0
-        self._first = 0
+        self.producer.send(topic, value, key=key, partition=partition, headers=headers)
+        self.done.messages += 1
+        self.done.bytes += len(value)
 
-    def wait(self, records: int, at: int) -> None:
-        """Wait until so many records, the last of them executed at `at` (UTC µs, 0 unknown), may go."""
-        due = self._began
-        if self._rate:
-            due = max(due, self._began + self._sent / self._rate)
-        if self._speed and at:
-            self._first = self._first or at
-            due = max(due, self._began + (at - self._first) / 1e6 / self._speed)
-        self._sent += records
-        left = due - self._clock()
-        if left > 0:
-            self._sleep(left)
-
-
-class Publisher:
-    """Sends feeds one after the other. progress: told of every message's records."""
-
-    def __init__(self, producer: Producer, terms: Terms, progress: Callable[[int], None] = lambda n: None) -> None:
-        self._producer, self._terms, self._progress = producer, terms, progress
-        self._pace = Pace(terms.rate, terms.speed)
-
-    def feed(self, path: str) -> Published:
-        """Send a feed and its manifests. Raises AmlError where it cannot be read or the brokers do not take it."""
-        terms = self._terms
-        done = Published(path)
-        name, place = self._place(path)
-        start = _position(place)
-        sums = Manifests(name, terms.hourly)
-        size, due = 0, time.monotonic() + EVERY
-        chunks = read_feed(
-            path, institution=terms.institution, ingest_time_us=terms.now, reporting_currency=terms.currency,
-            rates=terms.rates, mapping=terms.mapping,
-        )  # fmt: skip
-        for chunk in chunks:
-            for message in messages(chunk, terms.batch, terms.key):
-                done.messages += 1
-                if done.messages <= start:
-                    done.skipped += 1
-                    continue
-                self._pace.wait(message.records, message.at)
-                self._producer.send(terms.topic, message.value, key=message.key)
-                self._progress(message.records)
-                size += len(message.value)
-                if size >= AT_ONCE or time.monotonic() >= due:
-                    self._acknowledged(place, done.messages)
-                    size, due = 0, time.monotonic() + EVERY
-            sums.take(chunk.transactions)
-            done.records += chunk.transactions.height
-            done.rejects += len(chunk.rejects)
-        self._acknowledged(place, done.messages)
-        for manifest in sums.told(rfc3339(terms.now)):
-            self._producer.send(terms.manifests, msgspec.json.encode(manifest), key=manifest_key(manifest))
-            done.manifests += 1
-        self._acknowledged(None, 0)
-        if place is not None:
-            place.unlink(missing_ok=True)
-        return done
-
-    def parties(self, frame: pl.DataFrame, topic: str) -> int:
-        """Send the party table, a message a row; returns how many rows."""
-        rows = party_lines(frame, self._terms.currency)
-        for key, line in rows:
-            self._producer.send(topic, line.encode(), key=key.encode())
-        self._acknowledged(None, 0)
-        return len(rows)
-
-    def _place(self, path: str) -> tuple[str, Path | None]:
-        """The feed's name in its manifests, and where its position is noted: by its content and how it is sent."""
-        if path == STDIN:
-            return f"stdin {rfc3339(self._terms.now)}", None
-        digest = sha256_of(Path(path))
-        terms = self._terms
-        sent = f"{digest[:16]}-{terms.batch}-{terms.key}-{terms.topic}.json"
-        return f"{Path(path).name} {digest[:8]}", terms.state / "published" / sent
-
-    def _acknowledged(self, place: Path | None, sent: int) -> None:
-        if not self._producer.flush(PATIENCE):
-            raise AmlError("Kafka does not take what is sent for a minute: mend it and repeat the command, it goes on")
-        if place is not None:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(place, lambda out: out.write(json.dumps({"messages": sent}).encode()))
-
-
-def _position(place: Path | None) -> int:
-    """How many messages of the feed are acknowledged."""
-    if place is None or not place.exists():
-        return 0
-    try:
-        return int(json.loads(place.read_bytes())["messages"])
-    except (ValueError, KeyError) as error:
-        raise AmlError(f"{place}: is damaged: remove it, and the feed is sent from its beginning") from error
+    def _acknowledged(self) -> bool:
+        """Whether the broker has all that was sent; only being told to stop ends the wait for a broker that is away."""
+        waited = 0
+        while not self.producer.flush(_PATIENCE):
+            waited += 1
+            if waited % 10 == 1:
+                _log.warning("Kafka does not take what is sent for %d s: trying on", waited)
+            if self._stop():
+                self.done.stopped = True
+                return False
+        return True
