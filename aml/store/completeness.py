@@ -6,13 +6,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, func, select
+from sqlalchemy import Connection, Row, Select, func, select
 
+from aml.store.dead_letters import BAD_MANIFEST
 from aml.store.encoding import from_json
 from aml.store.outbox import count_unsent
 from aml.store.sequences import Sequence, load_sequences
 from aml.store.stream import Manifest, ReusedId, ShardRow, SourceRow, TotalKey, load_shards
 from aml.store.stream_tables import stream_counts, stream_manifests, stream_reused, stream_sources, stream_totals
+from aml.store.tables import dead_letters
 
 CONSUMED: Final = "consumed"
 SCORED: Final = "scored"
@@ -61,7 +63,8 @@ class Counted:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """All that the database knows, of one moment. totals: (records, sum in minor units) of what was scored."""
+    """All that the database knows, of one moment. totals: (records, sum in minor units) of what was scored;
+    bad_manifests: messages that should have been manifests."""
 
     shards: list[ShardRow]
     sources: list[SourceRow]
@@ -72,6 +75,7 @@ class Known:
     reused: int
     reused_shown: list[ReusedId]
     unsent: int
+    bad_manifests: int = 0
 
 
 def load_known(connection: Connection) -> Known:
@@ -86,7 +90,12 @@ def load_known(connection: Connection) -> Known:
         connection.execute(select(func.count()).select_from(stream_reused)).scalar_one(),
         load_reused(connection, _SHOWN),
         count_unsent(connection),
+        connection.execute(_bad_manifests()).scalar_one(),
     )
+
+
+def _bad_manifests() -> Select[int]:
+    return select(func.count()).select_from(dead_letters).where(dead_letters.c.code == BAD_MANIFEST)
 
 
 def load_counts(connection: Connection) -> list[Counted]:

@@ -12,6 +12,9 @@ from sqlalchemy import Connection, Row, Subquery, func, select
 from aml.store.statements import insert_all, insert_new
 from aml.store.tables import dead_letter_replays, dead_letters
 
+BAD_MANIFEST: Final = "bad_manifest"
+"""Code of a message that should say what the bank sent, and is no manifest."""
+
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
@@ -97,7 +100,7 @@ class StreamLetter:
 def stream_letters(
     connection: Connection, code: str | None, ids: Sequence[int], again: bool, after: int, limit: int
 ) -> list[StreamLetter]:
-    """Dead letters of streams with an id above `after`, in the order of their ids.
+    """Dead letters of streams with an id above `after`, in the order of their ids; no manifests: the bank sends others.
 
     Only those with this code and of these ids, if given; `again`: those too that were replayed already.
     """
@@ -106,7 +109,7 @@ def stream_letters(
         select(c.dead_letter_id, c.institution, c.topic, c.partition, c.message_offset, c.element, c.code, c.original)
         .add_columns(last.c.replayed_at)
         .outerjoin_from(dead_letters, last, last.c.dead_letter_id == c.dead_letter_id)
-        .where(c.topic.is_not(None), c.dead_letter_id > after)
+        .where(c.topic.is_not(None), c.dead_letter_id > after, c.code != BAD_MANIFEST)
     )
     if code is not None:
         query = query.where(c.code == code)

@@ -58,8 +58,7 @@ def _unnamed(name: str, told: list[dict[str, Any]]) -> Iterator[str]:
 
 def _together(manifests: Sequence[Manifest]) -> list[list[Manifest]]:
     """Manifests whose hours overlap can only be held against what was scored together."""
-    always = ("", "9999")
-    spans = sorted((m.first_hour or always[0], m.last_hour or always[1], m.name, m) for m in manifests)
+    spans = sorted(((*_span(m), m.name, m) for m in manifests), key=lambda span: span[:3])
     groups: list[list[Manifest]] = []
     reached = ""
     for first, last, _, manifest in spans:
@@ -68,6 +67,13 @@ def _together(manifests: Sequence[Manifest]) -> list[list[Manifest]]:
         groups[-1].append(manifest)
         reached = max(reached, last)
     return groups
+
+
+def _span(manifest: Manifest) -> tuple[str, str]:
+    """First and last hour; records without a time are an hour of their own, before all others."""
+    if manifest.first_hour is None or manifest.last_hour is None:
+        return "", "9999"
+    return manifest.first_hour, manifest.last_hour
 
 
 def _manifest(group: Sequence[Manifest], scored: Mapping[TotalKey, tuple[int, int]]) -> dict[str, Any]:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from operator import itemgetter
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import polars as pl
@@ -71,20 +73,42 @@ class Decoder:
         return own.zip_with(~unsaid, told)
 
     def _rejects(self, chunk: Chunk, sheet: Sheet, messages: Sequence[Message]) -> list[RejectRow]:
-        told = [(f.message, f.element, f.source, f.code, f.detail, f.original) for f in sheet.failed]
+        nobody = ("", "")
+        told = [(f.message, f.element, nobody, f.source, f.code, f.detail, f.original) for f in sheet.failed]
         for r in chunk.rejects:
             line = r.place - 1
             original = sheet.originals.get(line, r.original)
             source = sheet.sources.get(line, "")
-            told.append((sheet.message[line], sheet.index[line], source, r.code, r.detail, original))
+            whose = _says(original)
+            told.append((sheet.message[line], sheet.index[line], whose, source, r.code, r.detail, original))
         rejects = []
-        for number, element, source, code, detail, original in sorted(told, key=lambda one: one[:2]):
+        for number, element, (institution, own), source, code, detail, original in sorted(told, key=itemgetter(0, 1)):
             m = messages[number]
             rejects.append(RejectRow(
-                m.topic, m.partition, m.offset, element, self._terms.institution, source or self._terms.source,
-                day_of(m.at), str(code), detail, original,
+                m.topic, m.partition, m.offset, element, institution or self._terms.institution,
+                own or source or self._terms.source, day_of(m.at), str(code), detail, original,
             ))  # fmt: skip
         return rejects
+
+
+class _Named(msgspec.Struct):
+    """What a record says of whose it is; of any type."""
+
+    institution: Any = None
+    source: Any = None
+
+
+_named: Final = msgspec.json.Decoder(_Named).decode
+
+
+def _says(record: bytes) -> tuple[str, str]:
+    """Institution and source of a record that was rejected, as far as it can be read: so its own feed misses it."""
+    try:
+        found = _named(record)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        return "", ""
+    institution, source = (text.strip() if isinstance(text, str) else "" for text in (found.institution, found.source))
+    return institution, source
 
 
 def day_of(at: int) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from dataclasses import dataclass, field
 
 from sqlalchemy import func, select
@@ -40,7 +39,7 @@ def read_figures(database: Database) -> Figures:
         found.open = {band: float(n) for band, n in connection.execute(by_band)}
         first = connection.execute(select(func.min(alerts.c.raised_at)).where(undecided)).scalar()
     found.oldest = 0.0 if first is None else (now - first) / 1e6
-    report = judge(known, "not asked", dt.datetime.fromtimestamp(now / 1e6, dt.UTC).date())
+    report = judge(known, "not asked", now)
     found.gap = {f"{p.topic}[{p.partition}]": float(p.unaccounted) for p in report.partitions}
     found.silent = {feed.source: 0.0 for feed in known.counts} | {one["source"]: 1.0 for one in report.silent}
     found.missing = {one["source"]: float(one["missing"]) for one in report.gaps}

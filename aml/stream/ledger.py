@@ -14,10 +14,12 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from aml.store.completeness import Counted, Known, Tally, tally
+from aml.store.dead_letters import BAD_MANIFEST
 from aml.store.encoding import rfc3339
 from aml.stream.claims import judge_manifests
 
 TOO_LATE: Final = "too_late"
+_OLD: Final = 300_000_000  # µs that an element may wait before somebody should look
 # Past weeks that a weekday is held against, and how many at least.
 _WEEKS: Final = 8
 _FEWEST_WEEKS: Final = 3
@@ -31,7 +33,7 @@ class Waiting:
     """What the broker holds of a partition of a source topic that was not consumed yet.
 
     begin, end: its offsets; elements: in [next, end), as many as were read; exact: whether all were; oldest: broker
-    timestamp of the first (UTC µs).
+    timestamp of the first (UTC µs); unjudged: of the first that some shard has yet to judge, if it is before that.
     """
 
     begin: int
@@ -39,6 +41,7 @@ class Waiting:
     elements: int
     exact: bool
     oldest: int | None
+    unjudged: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +74,14 @@ class Report:
     total: Tally = field(default_factory=Tally)
     pending: int | None = None
     exact: bool = True
-    oldest: int | None = None
+    oldest: int | None = None  # broker timestamp of the oldest element that some shard has yet to judge, UTC µs
+    waits: int | None = None  # of the oldest that has yet to be consumed
     partitions: list[Partition] = field(default_factory=list)
     days: list[dict[str, Any]] = field(default_factory=list)
     manifests: list[dict[str, Any]] = field(default_factory=list)
     gaps: list[dict[str, Any]] = field(default_factory=list)
     silent: list[dict[str, Any]] = field(default_factory=list)
+    bad_manifests: int = 0
     reused: int = 0
     reused_shown: list[dict[str, Any]] = field(default_factory=list)
     unsent: int = 0
@@ -89,9 +94,9 @@ class Report:
         return not self.faults
 
 
-def judge(known: Known, broker: Broker | str, today: dt.date, day: dt.date | None = None) -> Report:
-    """The report of all days or of one; `broker` is a text that says why where it could not be asked."""
-    report = Report(unsent=known.unsent)
+def judge(known: Known, broker: Broker | str, now: int, day: dt.date | None = None) -> Report:
+    """The report of all days or of one, at `now` (UTC µs); `broker`: a text says why it could not be asked."""
+    report = Report(unsent=known.unsent, bad_manifests=known.bad_manifests)
     counts = [c for c in known.counts if day is None or c.day == day.isoformat()]
     report.total = tally(counts)
     if isinstance(broker, str):
@@ -107,10 +112,12 @@ def judge(known: Known, broker: Broker | str, today: dt.date, day: dt.date | Non
         report.manifests, faults, alarms = judge_manifests(known)
         report.faults += faults
         report.alarms += alarms
+        _judge_bad_manifests(report)
         _judge_sequences(report, known)
-    _judge_feeds(report, known.counts, today)
+    _judge_feeds(report, known.counts, dt.datetime.fromtimestamp(now / 1e6, dt.UTC).date())
     _judge_reused(report, known)
     _judge_lateness(report)
+    _judge_oldest(report, now)
     return report
 
 
@@ -158,8 +165,13 @@ def _judge_offsets(report: Report, place: Place, next_: int, begun: bool, held: 
     if begun and held.end < next_:
         told = f"ends at offset {held.end}, and was consumed up to {next_}: it was made anew or lost what it held"
         report.faults.append(f"{name}: {told}: see the runbook on restoring")
-    if held.oldest is not None and (report.oldest is None or held.oldest < report.oldest):
-        report.oldest = held.oldest
+    report.waits = min(_known(report.waits, held.oldest), default=None)
+    report.oldest = min(_known(report.oldest, held.oldest, held.unjudged), default=None)
+
+
+def _known(*times: int | None) -> list[int]:
+    """Those that are known."""
+    return [time for time in times if time is not None]
 
 
 def _judge_pending(report: Report, broker: Broker | str) -> None:
@@ -174,8 +186,8 @@ def _judge_pending(report: Report, broker: Broker | str) -> None:
 
 def _judge_waiting(report: Report, day: dt.date) -> None:
     """A day is proven once nothing of it waits any more."""
-    if report.oldest is not None and rfc3339(report.oldest)[:10] <= day.isoformat():
-        told = f"the oldest that waits to be consumed came at {rfc3339(report.oldest)}"
+    if report.waits is not None and rfc3339(report.waits)[:10] <= day.isoformat():
+        told = f"the oldest that waits to be consumed came at {rfc3339(report.waits)}"
         report.faults.append(f"{day} is not over here: {told}: ask again later")
 
 
@@ -282,3 +294,15 @@ def _judge_lateness(report: Report) -> None:
     too_late = report.total.rejected.get(TOO_LATE, 0)
     if too_late:
         report.alarms.append(f"{too_late:,} elements came too late to count: see `aml dlq list --code {TOO_LATE}`")
+
+
+def _judge_oldest(report: Report, now: int) -> None:
+    if report.oldest is not None and now > report.oldest + _OLD:
+        minutes = (now - report.oldest) // 60_000_000
+        report.alarms.append(f"the oldest element that waits came {minutes:,} minutes ago, at {rfc3339(report.oldest)}")
+
+
+def _judge_bad_manifests(report: Report) -> None:
+    if report.bad_manifests:
+        told = f"messages of the bank that should be manifests: {report.bad_manifests:,} cannot be read"
+        report.alarms.append(f"{told}: see `aml dlq list --code {BAD_MANIFEST}`, and ask the bank for others")

@@ -11,7 +11,7 @@ from kafka import errors as kafka_errors
 
 from aml.settings import DEFAULT_INSTITUTION
 from aml.store.database import Database
-from aml.store.dead_letters import DeadLetter, of_stream
+from aml.store.dead_letters import BAD_MANIFEST, DeadLetter, of_stream
 from aml.store.stream_rows import Manifest
 from aml.stream.client import Connection
 from aml.stream.kafkapython import common_settings
@@ -47,8 +47,8 @@ class ManifestReader:
         for record in self._held:
             try:
                 if record.value:
-                    manifests.append(_row(_decode(record.value)))
-            except msgspec.DecodeError as error:
+                    manifests.append(_row(read_manifest(record.value)))
+            except ValueError as error:
                 wrong.append(_refused(record, str(error)))
         with self._database.begin() as uow:
             uow.stream.manifests(manifests)
@@ -82,6 +82,19 @@ class ManifestReader:
         self._close()
 
 
+def read_manifest(value: bytes) -> ManifestMessage:
+    """The manifest that a message holds. Raises ValueError with what is wrong with it."""
+    try:
+        found = _decode(value)
+    except RecursionError as error:
+        raise ValueError("nested too deep") from error
+    if (found.first_hour is None) != (found.last_hour is None):
+        raise ValueError("first_hour and last_hour: both or neither")
+    if (found.first_hour or "") > (found.last_hour or ""):
+        raise ValueError("first_hour is after last_hour")
+    return found
+
+
 def _row(told: ManifestMessage) -> Manifest:
     return Manifest(
         told.institution, told.source, told.manifest, told.records, told.sums, told.first_id, told.last_id,
@@ -93,5 +106,5 @@ def _refused(record: Any, detail: str) -> DeadLetter:
     """A manifest that nobody can read: kept and shown as any other message of the bank's."""
     _log.warning("%s[%d]:%d: is no manifest: see `aml dlq list`", record.topic, record.partition, record.offset)
     return of_stream(
-        DEFAULT_INSTITUTION, record.topic, record.partition, record.offset, 0, "wrong_type", detail, record.value
+        DEFAULT_INSTITUTION, record.topic, record.partition, record.offset, 0, BAD_MANIFEST, detail, record.value
     )

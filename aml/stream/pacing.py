@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 I64 = npt.NDArray[np.int64]
 F64 = npt.NDArray[np.float64]
-SPAN: Final = 1.0  # seconds of sending that are cut off at once
+SPAN: Final = 0.25  # seconds of sending that are acknowledged together
 _BEHIND: Final = 1.0  # what is later than this is not made up for: nobody asked for a burst
 _LOOK: Final = 0.2  # seconds between looks at whether to go on waiting
 
@@ -74,7 +74,7 @@ class Pacer:
 
 
 def cut(due: F64, most: int) -> list[tuple[int, int]]:
-    """The records in pieces [first, past): at most so many each, and no more than a second of sending."""
+    """The records in pieces [first, past): at most so many each, and no more than a moment of sending."""
     pieces, first = [], 0
     while first < due.size:
         past = int(np.searchsorted(due, due[first] + SPAN, "right")) if due[-1] > due[first] + SPAN else due.size

@@ -183,14 +183,35 @@ def _waiting(
     spans = {place: (max(begin, reached.get(place, 0)), end) for place, (begin, end) in bounds.items()}
     elements: dict[Place, int] = dict.fromkeys(spans, 0)
     oldest: dict[Place, int] = {}
+    unjudged: dict[Place, int] = {}
 
     def take(message: Message) -> None:
         place = (message.topic, message.partition)
         elements[place] += elements_of(message)
         oldest.setdefault(place, message.at)
 
+    def note(message: Message) -> None:
+        unjudged[message.topic, message.partition] = message.at
+
     stopped = peeker.read(spans, take, most, seconds)
+    # What the shard that counts has consumed, another may have yet to judge.
+    for place, at in _judged_to(known).items():
+        first = max(at, bounds[place][0])
+        if first < min(reached[place], bounds[place][1]):
+            peeker.read({place: (first, first + 1)}, note, 1, seconds)
     for place, at in stopped.items():
         # Messages that were not read count one each: that much there is at the least.
         elements[place] += spans[place][1] - at
-    return {place: Waiting(*bounds[place], elements[place], place not in stopped, oldest.get(place)) for place in spans}
+    return {
+        place: Waiting(*bounds[place], elements[place], place not in stopped, oldest.get(place), unjudged.get(place))
+        for place in spans
+    }
+
+
+def _judged_to(known: Known) -> dict[Place, int]:
+    """Up to where all shards have judged the partitions of the source topics."""
+    covered = [shard.state.get("covered", {}) for shard in known.shards]
+    return {
+        (row.topic, row.partition): min(held.get(f"{row.topic}:{row.partition}", 0) for held in covered)
+        for row in known.sources
+    }

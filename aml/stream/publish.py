@@ -224,7 +224,7 @@ class _Run:
         if self.pacer.is_paced:
             messages.sort(key=lambda message: message.last)
         for number, message in enumerate(messages):
-            # What is begun is sent whole, when told to stop: it is a second's at most.
+            # What is begun is sent whole, when told to stop: it is a moment's at most.
             if not self.pacer.wait(float(due[message.last]), self._stop) and not number:
                 return False
             self._send(self.topics.bank, message.value, message.key, message.partition)

@@ -40,8 +40,7 @@ def reconcile(
             broker = look(peeker, known, topics, inner, elements_of)
     except AmlError as error:
         broker = str(error)
-    today = dt.datetime.fromtimestamp(database.clock() / 1e6, dt.UTC).date()
-    return judge(known, broker, today, day)
+    return judge(known, broker, database.clock(), day)
 
 
 def report_object(report: Report) -> dict[str, Any]:
@@ -56,6 +55,7 @@ def report_object(report: Report) -> dict[str, Any]:
         "partitions": [_partition_object(partition) for partition in report.partitions],
         "days": report.days,
         "manifests": report.manifests,
+        "unreadable_manifests": report.bad_manifests,
         "gaps": report.gaps,
         "silent": report.silent,
         "reused": report.reused,

@@ -164,3 +164,25 @@ def test_no_messages_are_no_rows():
     found = decode()
     assert (found.rows.height, found.rejects) == (0, [])
     assert {"_partition", "_offset", "_index", "_received"} <= set(found.rows.columns)
+
+
+@pytest.mark.parametrize(
+    ("told", "feed"),
+    [
+        ({}, ("main", TOPIC)),
+        ({"source": "swift", "institution": "other"}, ("other", "swift")),
+        ({"source": " swift "}, ("main", "swift")),
+        ({"source": 7, "institution": "  "}, ("main", TOPIC)),
+    ],
+)
+def test_a_reject_counts_for_the_feed_that_it_names(told, feed):
+    """As a record that is read does: what a feed's manifest names and nobody scored is found among its own rejects."""
+    good, bad = one(**told), one(amount="much", **told)
+    found = decode(good, good + b"\n" + bad, b"[" + bad + b"]")
+    assert [(r.institution, r.source) for r in found.rejects] == [feed] * 2
+    assert set(found.rows.select("institution", "source").rows()) == {feed}
+
+
+def test_a_reject_that_names_no_source_counts_for_its_events():
+    found = decode(message(one(amount="much"), headers=[("ce_source", b"/cards")]), b"{nonsense")
+    assert [(r.institution, r.source) for r in found.rejects] == [("main", "/cards"), ("main", TOPIC)]

@@ -244,7 +244,7 @@ def test_whatever_ends_it_all_is_sent_and_only_a_piece_twice(tmp_path_factory, f
     for most in (first, second, None):
         log = Log(most)
         try:
-            # A second's records are a piece.
+            # Two records are a piece.
             done = run(path, log, tmp_path, batch=batch, key=key, pacer=Pacer(8.0, sleep=lambda _: None, clock=Ticks()))
         except Killed:
             every += log.values()

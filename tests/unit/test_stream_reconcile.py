@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from aml.domain.errors import AmlError
 from aml.store.database import open_database
+from aml.store.dead_letters import BAD_MANIFEST, of_stream
 from aml.store.stream import CountKey, Manifest, Move, ReusedId, SourceRow, TotalKey
 from aml.stream.mail import RECORD, TRANSACTION, Head, pack_letter
 from aml.stream.peek import Message
@@ -271,6 +272,37 @@ def test_what_a_manifest_names_may_be_rejected_or_a_duplicate_but_no_more(databa
         uow.stream.manifests([manifest("all", 21, USD=130)])
     (fault,) = asked(database, idle()).faults
     assert "6 of the elements that the bank's manifests name were not scored, and only 5 were rejected" in fault
+
+
+def test_records_without_a_time_are_held_against_a_manifest_of_their_own(database):
+    nobody = TotalKey("main", "core", "", "USD")
+    manifests = [manifest("h09", 5, ("2023-11-14T09", "2023-11-14T09"), USD=100), manifest("voids", 2, ("", ""), USD=0)]
+    fill(database, BALANCED, totals={hour(9): (5, 100), nobody: (2, 0)}, manifests=manifests)
+    report = asked(database, idle())
+    assert (report.faults, report.alarms) == ([], [])
+    assert [(m["names"], m["sent"], m["scored"]) for m in report.manifests] == [(["voids"], 2, 2), (["h09"], 5, 5)]
+
+
+def test_messages_that_are_no_manifests_are_alarmed(database):
+    fill(database, BALANCED)
+    with database.begin() as uow:
+        uow.dead_letters.add([of_stream("main", "aml.manifests.v1", 0, 3, 0, BAD_MANIFEST, "no JSON", b"{")])
+    report = asked(database, idle())
+    assert report.reconciles and report_object(report)["unreadable_manifests"] == 1
+    (alarm,) = report.alarms
+    assert alarm.startswith("messages of the bank that should be manifests: 1 cannot be read: see `aml dlq list --code")
+
+
+def test_the_oldest_element_that_any_shard_has_yet_to_judge_is_shown_and_alarmed(database):
+    """Shard 1 has judged up to 8 of what shard 0 counted as consumed, up to 10; two more wait in the topic."""
+    fill(database, {**BALANCED, key("scored"): 13}, covered=(10, 8))
+    report = asked(database, idle(12))
+    assert report.oldest == 8_000_000
+    (alarm,) = report.alarms
+    assert alarm.startswith("the oldest element that waits came 28,3") and alarm.endswith("at 1970-01-01T00:00:08Z")
+    assert asked(database, idle()).oldest == 8_000_000
+    fill_ahead = asked(database, FakeBroker({(BANK, 0): (9, [b"1"])}))
+    assert fill_ahead.oldest == 9_000_000, "what retention removed cannot be asked"
 
 
 def test_gaps_of_the_numbering_are_named_and_rejects_may_fill_them(database):
