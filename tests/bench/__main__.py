@@ -9,11 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from aml.pipeline.kernels import compile_kernels
-from tests.bench import cold, engine, found, intake, machine, models, runs, shards, simulator, trails
+from tests.bench import cold, engine, found, intake, machine, models, publish, runs, shards, simulator, trails
 
 PARTS: dict[str, Callable[[Path, argparse.Namespace], None]] = {
     "simulate": simulator.main, "engine": engine.main, "models": models.main, "cold": cold.main, "run": runs.main,
-    "detect": found.main, "trails": trails.main, "intake": intake.main, "shards": shards.main,
+    "detect": found.main, "trails": trails.main, "intake": intake.main, "publish": publish.main, "shards": shards.main,
 }  # fmt: skip
 
 
