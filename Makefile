@@ -7,10 +7,10 @@ WORKERS ?= 2
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help venv run test check fix bench bench-kafka lock clean
+.PHONY: help venv run test check fix bench bench-kafka soak lock clean
 
 help: ## show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 15
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 20
 
 venv: $(STAMP) ## make .venv with every dependency, pinned and checked by hash (quick the second time)
 
@@ -44,6 +44,9 @@ bench: $(STAMP) ## measure speed and detection; prints the figures and the machi
 
 bench-kafka: $(STAMP) ## measure the streaming service on a broker and a database of its own (Java and Maven; minutes)
 	@$(BIN)/python -m tests.bench.kafka
+
+soak: $(STAMP) ## kill the streaming service 200 times and hold its alerts against those of a file run (an hour)
+	@$(BIN)/python -m tests.soak
 
 lock: $(STAMP) ## resolve pyproject.toml anew into requirements.lock
 	@CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --generate-hashes --all-extras --allow-unsafe \

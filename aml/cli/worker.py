@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import threading
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Annotated
 
 import typer
@@ -45,10 +45,11 @@ def worker(
 
     Several workers share the shards, on PostgreSQL; SQLite takes one.
     """
-    from aml.cli.database import opened
+    from aml.cli.codes import ExitCode, ends_with
     from aml.pipeline.inforce import load_judgement
     from aml.pipeline.kernels import compile_kernels
     from aml.pipeline.threads import hasty_threads
+    from aml.store.database import open_database
     from aml.store.statefolder import folder_of
     from aml.stream import logs
     from aml.stream.health import serving
@@ -56,6 +57,8 @@ def worker(
     from aml.stream.settings import load_stream_settings
     from aml.stream.start import state_folder
     from aml.stream.startworker import work
+    from aml.stream.takeover import Stopped
+    from aml.stream.takeovers import patiently
     from aml.stream.watch import WorkerWatch
 
     logs.begin("worker")
@@ -68,10 +71,14 @@ def worker(
     late = options.read_span(lateness)
     compile_kernels(render.say)
     watch = WorkerWatch(log.info)
-    with ExitStack() as stack:
+    # Told to end while it waited for a server: nothing was begun.
+    with suppress(Stopped), ExitStack() as stack:
         member = claim(state_folder(), "worker", name)
         stack.callback(member.release)
-        database = stack.enter_context(opened(db, create=True))
+        with ends_with(ExitCode.DATABASE):
+            # A server that is away comes back; what is wrong for good is said at once.
+            database = patiently(lambda: open_database(db), stop.is_set)
+        stack.callback(database.close)
         folder = stack.enter_context(folder_of(database, state_folder()))
         folder.mkdir(parents=True, exist_ok=True)
         stack.enter_context(hasty_threads())

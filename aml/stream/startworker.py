@@ -25,7 +25,7 @@ from aml.stream.member import Member
 from aml.stream.outbox import Relay
 from aml.stream.settings import StreamSettings
 from aml.stream.takeover import LEGS, RECORDS
-from aml.stream.takeovers import Takeovers, WorkerTerms
+from aml.stream.takeovers import Takeovers, WorkerTerms, patiently
 from aml.stream.watch import WorkerWatch
 from aml.stream.working import Worker
 
@@ -52,8 +52,7 @@ def work(
     topics = {LEGS: settings.topic(names.LEGS), RECORDS: settings.topic(names.RECORDS)}
     log = KafkaLog(connection, topics, stop.is_set)
     shards = _shards(log)
-    with database.begin() as uow:
-        uow.stream.begin(shards)
+    patiently(partial(_begun, database, shards), stop.is_set)
     terms = WorkerTerms(member.id, shards, judgement, lateness, state, database)
     inbox = Inbox()
     takeovers = Takeovers(terms, lambda: KafkaLog(connection, topics, stop.is_set), stop.is_set)
@@ -78,6 +77,11 @@ def work(
     chores.release()
     if failure.error is not None:
         raise failure.error
+
+
+def _begun(database: Database, shards: int) -> None:
+    with database.begin() as uow:
+        uow.stream.begin(shards)
 
 
 def _shards(log: KafkaLog) -> int:
