@@ -45,6 +45,20 @@ message.max.bytes=8388608
 num.network.threads=2
 num.io.threads=4
 """
+# A second listener, encrypted, that asks for a name and a password; the first one stays for the tests' own clients.
+_SECURED = """listeners=PLAINTEXT://127.0.0.1:{port},SASL_SSL://127.0.0.1:{secured},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port},SASL_SSL://127.0.0.1:{secured}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL_SSL:SASL_SSL,CONTROLLER:PLAINTEXT
+ssl.keystore.type=PEM
+ssl.keystore.location={material}/broker.pem
+ssl.truststore.type=PEM
+ssl.truststore.location={material}/ca.pem
+listener.name.sasl_ssl.ssl.client.auth=requested
+sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-512
+listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+listener.name.sasl_ssl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required \\
+  user_{user}="{password}";
+"""
 
 
 def jars() -> Path:
@@ -84,7 +98,7 @@ class Broker:
         self._process: subprocess.Popen[bytes] | None = None
         self.closing: list[Callable[..., Any]] = []  # of a test's clients, called before the broker ends
         folder.mkdir(parents=True, exist_ok=True)
-        self._properties.write_text(_PROPERTIES.format(port=self.port, controller=controller, data=folder / "data"))
+        self._properties.write_text(self._told(controller))
 
     def __enter__(self) -> Broker:
         return self.start()
@@ -98,7 +112,8 @@ class Broker:
         """Start and wait until it answers."""
         log = (self.folder / "broker.log").open("ab")
         if not (self.folder / "data" / "meta.properties").exists():
-            self._run("kafka.tools.StorageTool", "format", "-t", "MkU3OEVBNTcwNTJENDM2Qk", "-c", log=log).wait()
+            form = ["format", "-t", "MkU3OEVBNTcwNTJENDM2Qk", *self._formatted(), "-c"]
+            self._run("kafka.tools.StorageTool", *form, log=log).wait()
         self._process = self._run("kafka.Kafka", log=log)
         log.close()
         until = time.monotonic() + 60
@@ -149,6 +164,12 @@ class Broker:
         finally:
             consumer.close()
 
+    def _told(self, controller: int) -> str:
+        return _PROPERTIES.format(port=self.port, controller=controller, data=self.folder / "data")
+
+    def _formatted(self) -> list[str]:
+        return []
+
     def _run(self, name: str, *arguments: str, log: Any) -> subprocess.Popen[bytes]:
         options = ["-Xmx512m", "-Xms128m", "-XX:+UseSerialGC", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"]
         command = ["java", *options, "-cp", self._classes, name, *arguments, str(self._properties)]
@@ -159,6 +180,48 @@ class Broker:
         if process is not None:
             process.send_signal(how)
             process.wait(30)
+
+
+class SecuredBroker(Broker):
+    """A broker that also listens at `secured` by SASL_SSL; `material` holds ca.pem, and client.pem with its key."""
+
+    user, password = "aml", "correct horse battery"
+
+    def __init__(self, folder: Path) -> None:
+        (secured,) = free_ports(1)
+        self.secured = f"127.0.0.1:{secured}"
+        self.material = folder / "tls"
+        self.material.mkdir(parents=True)
+        certificates(self.material)
+        super().__init__(folder)
+
+    def _told(self, controller: int) -> str:
+        plain = super()._told(controller)
+        replaced = ("listeners=", "advertised.listeners=", "listener.security.protocol.map=")
+        kept = [line for line in plain.splitlines() if not line.startswith(replaced)]
+        told = {"port": self.port, "secured": self.secured.rsplit(":", 1)[1], "controller": controller}
+        more = _SECURED.format(**told, material=self.material, user=self.user, password=self.password)
+        return "\n".join([*kept, more])
+
+    def _formatted(self) -> list[str]:
+        return ["--add-scram", f'SCRAM-SHA-512=[name={self.user},password="{self.password}"]']
+
+
+def certificates(folder: Path) -> None:
+    """An authority of our own, and certificates with keys of a broker at 127.0.0.1 and of a client, all PEM."""
+
+    def openssl(*words: str) -> None:
+        subprocess.run(["openssl", *words], cwd=folder, check=True, capture_output=True)
+
+    new = ["-newkey", "rsa:2048", "-nodes"]
+    openssl("req", "-x509", *new, "-keyout", "ca.key", "-out", "ca.pem", "-days", "2", "-subj", "/CN=test authority")
+    for name in ("broker", "client"):
+        openssl("req", *new, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
+        (folder / "names").write_text("subjectAltName=IP:127.0.0.1\n")
+        signed = ["-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", "names"]
+        openssl("x509", "-req", "-in", f"{name}.csr", *signed, "-out", f"{name}.crt")
+        pair = (folder / f"{name}.key").read_text() + (folder / f"{name}.crt").read_text()
+        (folder / f"{name}.pem").write_text(pair)
 
 
 @pytest.fixture(scope="session")

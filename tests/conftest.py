@@ -31,7 +31,10 @@ pytest_plugins = ["tests.postgres", "tests.broker"]
 
 EVERYTHING = os.environ.get("AML_TEST_ALL") == "1"
 # Settings of the person who runs the tests must not reach the program under test.
-OWN_SETTINGS = ("AML_DB", "AML_PROFILE", "AML_INSTITUTION", "AML_CONTENT", "AML_STATE", "AML_HISTORY_FROM")
+OWN_SETTINGS = (
+    "AML_DB", "AML_PROFILE", "AML_INSTITUTION", "AML_CONTENT", "AML_STATE", "AML_HISTORY_FROM",
+    "AML_CONFIG", "AML_TOPIC", "AML_SHARDS", "AML_DB_FILE", "AML_RATES",
+)  # fmt: skip
 
 _quiet = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large]}
 settings.register_profile("dev", max_examples=25, derandomize=True, database=None, **_quiet)
@@ -82,5 +85,5 @@ def _refuse_skip(report: Report) -> Report:
 
 @pytest.fixture(autouse=True)
 def _no_settings_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in OWN_SETTINGS:
+    for name in [*OWN_SETTINGS, *(one for one in os.environ if one.startswith("AML_KAFKA__"))]:
         monkeypatch.delenv(name, raising=False)

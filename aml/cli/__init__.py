@@ -12,6 +12,7 @@ from aml.cli import (
     alerts,
     demo,
     dlq,
+    doctor,
     evaluate,
     intake,
     publish,
@@ -45,6 +46,7 @@ train.add_to(app)
 evaluate.add_to(app)
 app.add_typer(dlq.app, name="dlq")
 app.add_typer(topics.app, name="topics")
+doctor.add_to(app)
 reconcile.add_to(app)
 publish.add_to(app)
 intake.add_to(app)
@@ -62,6 +64,7 @@ def _print_version(asked: bool) -> None:
 
 @app.callback()
 def _options(
+    ctx: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and end.")
     ] = False,
@@ -71,7 +74,9 @@ def _options(
 
     from aml.settings import with_files
 
-    os.environ.update(with_files(os.environ))
+    # What files set; `aml doctor` says so.
+    ctx.obj = with_files(os.environ)
+    os.environ.update(ctx.obj)
 
 
 def main() -> None:

@@ -98,6 +98,27 @@ def open_database(url: str, *, create: bool = True, clock: Callable[[], int] = w
         raise
 
 
+def look_at_database(url: str) -> tuple[str, str | None, str]:
+    """Name (no password), schema revision and newest revision of the database at `url`; nothing in it is changed.
+
+    A revision of None: there is no database yet, or it is empty. Raises StoreError as `open_database`.
+    """
+    parsed = parse_url(url)
+    _check_file(parsed, create=True)
+    name, file = parsed.render_as_string(hide_password=True), sqlite_file(parsed)
+    if file is not None and not file.exists():
+        return name, None, schema.REVISIONS[-1]
+    engine = make_engine(parsed)
+    try:
+        with translated(name), engine.connect().execution_options(**{READ_ONLY: True}) as connection:
+            found = schema.revision(connection)
+    finally:
+        engine.dispose()
+    if found is not None and found not in schema.REVISIONS:
+        raise schema.newer(name, found)
+    return name, found, schema.REVISIONS[-1]
+
+
 def _check_file(url: URL, create: bool) -> None:
     file = sqlite_file(url)
     if file is None:

@@ -29,13 +29,18 @@ def migrate(connection: Connection, name: str) -> None:
     if found == REVISIONS[-1]:
         return
     if found is not None and found not in REVISIONS:
-        raise StoreError(f"database {name}: written by a newer version of aml (schema {found}): upgrade aml")
+        raise newer(name, found)
     if found is None and "findings" in inspect(connection).get_table_names():
         raise StoreError(f"database {name}: holds tables of another program: give an empty one with --db")
     # Only here: most openings find nothing to migrate and need not wait for the import.
     from alembic import command
 
     command.upgrade(alembic_config(connection), REVISIONS[-1])
+
+
+def newer(name: str, found: str) -> StoreError:
+    """The error of a database that a newer version wrote."""
+    return StoreError(f"database {name}: written by a newer version of aml (schema {found}): upgrade aml")
 
 
 def revision(connection: Connection) -> str | None:

@@ -5,17 +5,20 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import sys
 from typing import Annotated, Any, Final
 
 import msgspec
 
 from aml.content import folder
+from aml.domain.alert import AlertStatus
 from aml.feed.schema import schema_of, text_of
 
 Time = Annotated[str, msgspec.Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$")]
 Hour = Annotated[str, msgspec.Meta(pattern=r"^(\d{4}-\d\d-\d\dT\d\d)?$")]
 Name = Annotated[str, msgspec.Meta(min_length=1)]
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
@@ -27,8 +30,8 @@ class AlertMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     institution: Name
     subject_kind: str
     subject_id: str
-    status: str
-    score: float
+    status: AlertStatus
+    score: Share
     band: str
     rules: list[str]
     raised_at: Time
@@ -54,6 +57,13 @@ class ManifestMessage(msgspec.Struct, frozen=True, omit_defaults=True):
     sha256: str | None = None
     """Of what was sent, for the bank's own use."""
     sent_at: Time | None = None
+
+    def __post_init__(self) -> None:
+        """Hours must be hours, the last not before the first."""
+        for hour in filter(None, (self.first_hour, self.last_hour)):
+            dt.datetime.strptime(hour, "%Y-%m-%dT%H").replace(tzinfo=dt.UTC)
+        if self.first_hour and self.last_hour and self.first_hour > self.last_hour:
+            raise ValueError("last_hour lies before first_hour")
 
 
 _TITLES: Final = {

@@ -7,12 +7,13 @@ client is told in its own words.
 from __future__ import annotations
 
 import os
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from aml.domain.errors import USAGE, AmlError
-from aml.settings import KAFKA, nearest, variable
+from aml.settings import KAFKA, SECRET, nearest, variable
 from aml.stream.client import CLIENTS, Connection
 
 BROKERS: Final = "127.0.0.1:9092"
@@ -24,6 +25,7 @@ RECORDS: Final = "aml.records.v1"
 ALERTS: Final = "aml.alerts.v1"
 INTAKES: Final = "aml-intake"
 WORKERS: Final = "aml-worker"
+HIDDEN: Final = "********"
 _PROTOCOLS: Final = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 _MECHANISMS: Final = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 # librdkafka's option -> kafka-python's.
@@ -66,6 +68,31 @@ class StreamSettings:
         """The brokers for kafka-python."""
         return Connection(self.brokers, self.client, self.kafkapython())
 
+    @property
+    def has_tls(self) -> bool:
+        """Whether the brokers are reached encrypted."""
+        return self.security_protocol.endswith("SSL")
+
+    @property
+    def has_sasl(self) -> bool:
+        """Whether they ask who we are."""
+        return self.security_protocol.startswith("SASL")
+
+    @property
+    def security_protocol(self) -> str:
+        """PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL."""
+        return self.options.get("security.protocol", _PROTOCOLS[0])
+
+    @property
+    def sasl_mechanism(self) -> str:
+        """PLAIN unless told otherwise."""
+        return self.options.get("sasl.mechanism", _MECHANISMS[0])
+
+    @property
+    def sasl_username(self) -> str:
+        """Empty where none is set."""
+        return self.options.get("sasl.username", "")
+
     def kafkapython(self) -> dict[str, Any]:
         """kafka-python's options beside the brokers."""
         told: dict[str, Any] = {_OPTIONS[name]: value for name, value in self.options.items()}
@@ -80,18 +107,33 @@ class StreamSettings:
             for name in ("security.protocol", "sasl.mechanism", "sasl.username", "sasl.password")
             if name in self.options
         }
-        if "SSL" not in self.options.get("security.protocol", "PLAINTEXT").split("_"):
-            return told
-        from aiokafka.helpers import create_ssl_context
+        return {**told, "ssl_context": self.ssl_context()} if self.has_tls else told
 
-        names = {"cafile": "ssl.ca.location", "certfile": "ssl.certificate.location", "keyfile": "ssl.key.location",
-                 "password": "ssl.key.password"}  # fmt: skip
+    def librdkafka(self) -> dict[str, str]:
+        """librdkafka's options, the brokers too."""
+        return {"bootstrap.servers": self.brokers, **self.options}
+
+    def ssl_context(self) -> ssl.SSLContext:
+        """Whom we trust and who we are. Raises AmlError where a certificate cannot be read."""
+        certificate = self.options.get("ssl.certificate.location")
         try:
-            context = create_ssl_context(**{key: self.options.get(name) for key, name in names.items()})
+            context = ssl.create_default_context(cafile=self.options.get("ssl.ca.location"))
+            if certificate:
+                key, password = self.options.get("ssl.key.location"), self.options.get("ssl.key.password")
+                context.load_cert_chain(certificate, key, password)
         except OSError as error:
             raise AmlError(f"certificates of AML_KAFKA__SSL_*: {error}: mend the paths", USAGE) from error
         context.check_hostname = self.options.get("ssl.endpoint.identification.algorithm", "https") == "https"
-        return {**told, "ssl_context": context}
+        return context
+
+    def shown(self) -> dict[str, str]:
+        """Every setting by its variable's name, for people; secrets are hidden."""
+        held = {**self.librdkafka(), "client": self.client, "prefix": self.prefix}
+        return {
+            name: HIDDEN if name in SECRET and held.get(option) else held.get(option, "")
+            for name, option in _KNOWN.items()
+            if option != "sasl.mechanisms"
+        }
 
 
 def load_stream_settings(environment: Mapping[str, str] | None = None) -> StreamSettings:
@@ -107,6 +149,8 @@ def load_stream_settings(environment: Mapping[str, str] | None = None) -> Stream
         told[_KNOWN[name]] = text
     if mechanisms := told.pop("sasl.mechanisms", None):
         told.setdefault("sasl.mechanism", mechanisms)
+    if "security.protocol" in told:
+        told["security.protocol"] = told["security.protocol"].upper()
     _one_of(told, "security.protocol", _PROTOCOLS)
     _one_of(told, "sasl.mechanism", _MECHANISMS)
     _one_of(told, "ssl.endpoint.identification.algorithm", ("https", "none"))

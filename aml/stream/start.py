@@ -13,6 +13,7 @@ from aml.settings import load_settings
 from aml.stream.client import CLIENTS
 from aml.stream.decode import Decoder
 from aml.stream.intaking import Intake, Topics
+from aml.stream.knock import knock
 from aml.stream.member import Member
 from aml.stream.partyfeed import PartyFeed
 from aml.stream.settings import INTAKES, LEGS, PARTIES, StreamSettings
@@ -36,6 +37,7 @@ def wire(
     watch: IntakeWatch,
 ) -> Intake:
     """An intake of the topic. Raises AmlError where topics or brokers are not there."""
+    knock(stream)
     settings = replace(load_settings(), profile=profile)
     connection, table = stream.connection, stream.topic(PARTIES)
     terms = terms_of(settings, stream.bank)

@@ -20,6 +20,7 @@ from aml.stream.faustapp import FaustTerms, make_app
 from aml.stream.figures import tell
 from aml.stream.inbox import Inbox
 from aml.stream.kafkalog import KafkaLog
+from aml.stream.knock import knock
 from aml.stream.manifests import ManifestReader
 from aml.stream.member import Member
 from aml.stream.outbox import Relay
@@ -48,6 +49,7 @@ def work(
 
     Raises AmlError where going on would lose something, or something is not there.
     """
+    knock(settings)
     connection = settings.connection
     topics = {LEGS: settings.topic(names.LEGS), RECORDS: settings.topic(names.RECORDS)}
     log = KafkaLog(connection, topics, stop.is_set)

@@ -10,6 +10,7 @@ from typing import Any, Final
 from aml.domain.errors import AmlError
 from aml.stream.contract import SHARDS, Contract
 from aml.stream.kafkapython import common_settings
+from aml.stream.knock import knock
 from aml.stream.settings import BANK, StreamSettings
 
 _TIMEOUT_MS: Final = 15_000
@@ -65,6 +66,24 @@ class Topics:
                 self._set(name, lacking)
             told.append(Told(name, held[name].partitions, tuple(f"{k} = {v}" for k, v in sorted(lacking.items()))))
         return told
+
+    def brokers(self) -> str:
+        """How many brokers there are, for people."""
+        number = len(self._admin.describe_cluster()["brokers"])
+        return f"{number} broker{'' if number == 1 else 's'}"
+
+    def controller_time(self) -> float | None:
+        """What time it is at the broker that leads the cluster, seconds since 1970; None where it does not say."""
+        from kafka.errors import KafkaError
+
+        try:
+            (topic,) = self._admin.describe_metadata_quorum()["topics"]
+        except (KafkaError, NotImplementedError):
+            return None  # no right to ask, or a cluster that has no such thing
+        (partition,) = topic["partitions"]
+        led = [one for one in partition["current_voters"] if one["replica_id"] == partition["leader_id"]]
+        at = max((one.get("last_caught_up_timestamp", -1) for one in led), default=-1)
+        return at / 1000 if at > 0 else None
 
     def check(self) -> list[Told]:
         """Every topic against its contract."""
@@ -127,6 +146,7 @@ def administering(settings: StreamSettings, contracts: Sequence[Contract]) -> It
         from kafka.errors import KafkaError
     except ImportError as error:
         raise AmlError("kafka-python is not installed: pip install 'aml-monitor[stream]'") from error
+    knock(settings)
     try:
         options = {**common_settings(settings.connection), "bootstrap_timeout_ms": _TIMEOUT_MS}
         admin = KafkaAdminClient(**{k: v for k, v in options.items() if k != "allow_auto_create_topics"})
@@ -136,4 +156,6 @@ def administering(settings: StreamSettings, contracts: Sequence[Contract]) -> It
             admin.close()
     except KafkaError as error:
         told = f"{type(error).__name__} {error}".strip()[:300]
-        raise AmlError(f"Kafka at {settings.brokers}: {told}: mend that or AML_KAFKA__*, and repeat") from error
+        raise AmlError(
+            f"Kafka at {settings.brokers} does not answer ({told}): start it, or mend AML_KAFKA__BOOTSTRAP_SERVERS"
+        ) from error

@@ -13,6 +13,7 @@ from aml.domain.party import PARTIES
 from aml.domain.transaction import CANONICAL, ENDS, WORDS, words
 from aml.feed.fields import END_FIELDS, FIELDS, REQUIRED
 from aml.feed.schema import schemas, text_of
+from aml.stream import messages
 
 
 @pytest.mark.parametrize("name", sorted(schemas()))
@@ -21,8 +22,14 @@ def test_the_committed_schema_is_the_codes_own(name):
     assert committed == text_of(schemas()[name]), "run: python -m aml.feed.schema"
 
 
+@pytest.mark.parametrize("name", sorted(messages.schemas()))
+def test_alerts_and_manifests_are_described_as_the_code_has_them(name):
+    committed = (folder("streams") / "schemas" / name).read_text(encoding="utf-8")
+    assert committed == text_of(messages.schemas()[name]), "run: python -m aml.stream.messages"
+
+
 def test_no_schema_lies_there_that_nobody_makes():
-    assert {path.name for path in (folder("streams") / "schemas").iterdir()} == set(schemas())
+    assert {path.name for path in (folder("streams") / "schemas").iterdir()} == set(schemas()) | set(messages.schemas())
 
 
 def test_one_command_writes_them(tmp_path):
