@@ -7,7 +7,7 @@ WORKERS ?= 2
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help venv run test check fix bench bench-kafka soak lock clean
+.PHONY: help venv run test check fix bench kafka-demo bench-kafka soak lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 20
@@ -42,7 +42,10 @@ fix: $(STAMP) ## mend what ruff can mend
 bench: $(STAMP) ## measure speed and detection; prints the figures and the machine (minutes)
 	@$(BIN)/python -m tests.bench
 
-bench-kafka: $(STAMP) ## measure the streaming service on a broker and a database of its own (Java and Maven; minutes)
+kafka-demo: $(STAMP) ## Kafka, PostgreSQL, an intake, two workers and a bank on this machine: watch alerts arrive (Java, Maven)
+	@$(BIN)/python -m tests.kafka_demo
+
+bench-kafka: $(STAMP) ## measure the streaming service on a broker and a database of its own (Java, Maven; minutes)
 	@$(BIN)/python -m tests.bench.kafka
 
 soak: $(STAMP) ## kill the streaming service 200 times and hold its alerts against those of a file run (an hour)
