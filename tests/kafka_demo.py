@@ -1,4 +1,4 @@
-"""`make kafka-demo`: the streaming service on this machine to look at: Kafka, PostgreSQL, an intake, two workers, a bank.
+"""`make kafka-demo`: the streaming service on this machine to look at: Kafka, PostgreSQL, intake, two workers, a bank.
 
 Everything runs on 127.0.0.1 in a folder of its own that goes when the demo ends.
 """

@@ -18,6 +18,7 @@ from aml.stream.client import CLIENTS, Connection
 
 BROKERS: Final = "127.0.0.1:9092"
 BANK: Final = "aml.transactions.v1"
+DEAD: Final = f"{BANK}.dlq"
 PARTIES: Final = "aml.parties.v1"
 MANIFESTS: Final = "aml.manifests.v1"
 LEGS: Final = "aml.legs.v1"
@@ -56,8 +57,8 @@ class StreamSettings:
     options: Mapping[str, str] = field(default_factory=dict)
 
     def topic(self, name: str) -> str:
-        """What one of our topics is called here."""
-        return self.bank if name == BANK else f"{self.prefix}{name}"
+        """What one of our topics is called here; dead letters lie beside the bank's, however it is called."""
+        return name.replace(BANK, self.bank) if name in (BANK, DEAD) else f"{self.prefix}{name}"
 
     def group(self, name: str) -> str:
         """What a group is called here."""

@@ -11,7 +11,7 @@ from aml.domain.errors import AmlError
 from aml.stream.contract import SHARDS, Contract
 from aml.stream.kafkapython import common_settings
 from aml.stream.knock import knock
-from aml.stream.settings import BANK, StreamSettings
+from aml.stream.settings import StreamSettings
 
 _TIMEOUT_MS: Final = 15_000
 
@@ -41,9 +41,7 @@ class Topics:
         self._settings, self._contracts, self._admin = settings, contracts, admin
 
     def name(self, contract: Contract) -> str:
-        """What the topic is called here; dead letters go beside the bank's topic, however it is called."""
-        if contract.topic == f"{BANK}.dlq":
-            return f"{self._settings.bank}.dlq"
+        """What the topic is called here."""
         return self._settings.topic(contract.topic)
 
     def apply(self, shards: int, replication: int, dry_run: bool = False) -> list[Told]:
