@@ -77,7 +77,7 @@ def check(path: Path, batch: int = 3) -> None:
     """Rows equal in every column but what is a line's; what the feed's own terms refuse, the intake refuses alike."""
     wanted, found = transactions(path), Decoder(TERMS).decode(published(path, batch))
     own = [name for name in CANONICAL if name != "place"]
-    renamed = pl.col("extra").str.replace('"(specversion|source)":', '"${1}_text":')
+    renamed = pl.col("extra").str.replace_all('"(specversion|source)":', '"${1}_text":')
     assert found.rows.select(own).rows() == wanted.with_columns(renamed).select(own).rows()
     late = {"no_rate", "amount_too_large"}
     assert [r.code for r in found.rejects] == [str(r.code) for r in rejects(path) if str(r.code) in late]
