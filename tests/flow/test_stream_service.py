@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import signal
 import subprocess
 import time
@@ -241,3 +242,49 @@ def test_faust_begins_where_the_database_stands_and_nowhere_else(tmp_path: Path,
     asyncio.run(go())
     assert assigned[-1] == frozenset({0})
     assert handed == list(range(7, 20))
+
+
+def test_a_backup_of_database_and_state_goes_on_where_the_topics_are(tmp_path: Path, bank: Path):
+    """Restored, the database knows older offsets and epochs than the topics have seen: the outcome is the same."""
+    db, state = tmp_path / "aml.db", tmp_path / "aml.db.state"
+    sent = lines(bank)
+    with Broker(tmp_path / "kafka") as broker, Service(broker, tmp_path, f"sqlite:///{db}", 3, 2) as service:
+        service.settings["AML_SNAPSHOTS"] = "1"
+        service.send_parties(parties(bank))
+        service.start("intake")
+        worker = service.start("worker")
+        service.send(sent[: len(sent) // 2], 50)
+        service.reconciled(len(sent) // 2, 120)
+        time.sleep(3)
+        assert worker.stop() == 0
+        shutil.copytree(state, tmp_path / "kept")
+        shutil.copy(db, tmp_path / "kept.db")
+        for _ in range(2):  # epochs go on, payments too
+            worker = service.start("worker")
+            service.send(sent[len(sent) // 2 :][:2000], 50)
+            time.sleep(4)
+            assert worker.stop() == 0
+        for left in tmp_path.glob("aml.db*"):
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
+        shutil.copytree(tmp_path / "kept", state)
+        shutil.copy(tmp_path / "kept.db", db)
+        worker = service.start("worker")
+        service.send(sent[len(sent) // 2 + 2000 :], 50)
+        report = service.reconciled(len(sent) + 2000, 120)
+        assert "the database knows" in worker.said, "the restored database's epochs lie below those that were seen"
+        assert (report["scored"], report["duplicates"]) == (len(sent), 2000)
+        same(bank, f"sqlite:///{db}")
+
+
+def test_sqlite_takes_one_worker(tmp_path: Path):
+    with Broker(tmp_path / "kafka") as broker, Service(broker, tmp_path, f"sqlite:///{tmp_path}/x.db", 2, 1) as service:
+        first = service.start("worker")
+        until = time.monotonic() + 60
+        while "has shards" not in first.said and time.monotonic() < until:
+            time.sleep(0.1)
+        second = service.run("worker")
+        assert second.returncode == 3
+        assert "works on it, and SQLite takes one" in second.stderr.splitlines()[-1]
+        began = time.monotonic()
+        assert first.stop() == 0
+        assert time.monotonic() - began < 10
