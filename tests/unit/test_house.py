@@ -23,6 +23,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "content": {"domain"},
     "settings": {"domain", "content"},
     "metrics": set(),
+    "operate": {"content", "domain", "metrics"},
     "engine": {"domain"},
     "scoring": {"domain"},
     "feed": {"domain", "content", "settings"},

@@ -1,0 +1,1 @@
+"""What operations runs beside the program: alarms and dashboards, made from the catalogue of metrics."""
