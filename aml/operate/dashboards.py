@@ -1,4 +1,4 @@
-"""Four dashboards for Grafana: feed, detection, operations, models. Titles and units come from the metrics' own text."""
+"""Four dashboards for Grafana: feed, detection, operations, models. Titles and units are the metrics' own."""
 
 from __future__ import annotations
 
