@@ -127,6 +127,11 @@ class Carried:
         lengths = np.array([len(one) for one in made], np.int32).reshape(-1, 4)
         return lengths, np.frombuffer(b"".join(made), np.uint8)
 
+    def places(self) -> list[tuple[int, int, int]]:
+        """Partition, offset and place in the message of each record."""
+        columns = (self[name].tolist() for name in ("partition", "offset", "index"))
+        return list(zip(*columns, strict=True))
+
     def take(self, rows: npt.NDArray[np.integer]) -> Carried:
         """Some records, in the order asked for."""
         return Carried(

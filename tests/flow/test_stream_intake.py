@@ -105,7 +105,7 @@ class Told:
             self.covered[shard, r.partition] = max(at, r.next)
             if shard == 0 and r.first == at:
                 self.consumed += sum(c.elements() for c in r.consumed)
-        told = block.rows.select("_partition", "_offset", "_index").rows() if block.rows.height else []
+        told = block.rows.places()
         for places, into in (
             (told, self.rows), ([(r.partition, r.offset, r.index) for r in block.head.rejects], self.rejects),
         ):  # fmt: skip

@@ -19,9 +19,9 @@ from aml.domain.transaction import CANONICAL
 from aml.feed.rates import NO_RATES
 from aml.feed.validate import Terms
 from aml.pipeline.resolved import resolve
+from aml.stream.block import unpack_block
 from aml.stream.decode import Decoder, Message
 from aml.stream.intake import Assigned, IntakeCore
-from aml.stream.wire import unpack_block
 from tests.broker import Broker
 from tests.factories import csv, ndjson, rejects, transactions, txn
 from tests.service import AML, BANK, DEAD, MANIFESTS, ROOT, Service
@@ -93,8 +93,7 @@ def elements(messages: list[Message]) -> int:
         done = core.flush(0, {(BANK, n): Assigned(PARTITIONS, False) for n in range(PARTITIONS)})
         assert not done.rejected
         for block in map(unpack_block, done.blocks):
-            if block.rows.height:
-                places.update(block.rows.select("_partition", "_offset", "_index").rows())
+            places.update(block.rows.places())
     return len(places)
 
 
