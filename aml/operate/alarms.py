@@ -103,14 +103,19 @@ ALARMS: Final = (
 )  # fmt: skip
 
 
+# What looks far back, or changes once a day, is asked once in a while.
+SLOW: Final = {"AmlFeedVolume": "5m", "AmlBacklogOld": "5m", "AmlRuleSilent": "1h"}
+
+
 def rules() -> list[dict[str, object]]:
-    """Groups of rules as Prometheus reads them; what looks far back is asked once in a while."""
-    slow = {"AmlRuleSilent", "AmlFeedVolume", "AmlBacklogOld"}
-    recorded: list[dict[str, object]] = [{"record": one.name, "expr": one.asks} for one in RECORDED]
-    return [
-        {"name": "aml", "rules": [_rule(alarm) for alarm in ALARMS if alarm.name not in slow]},
-        {"name": "aml-slow", "interval": "5m", "rules": recorded + [_rule(a) for a in ALARMS if a.name in slow]},
-    ]
+    """Groups of rules as Prometheus reads them."""
+    told: list[dict[str, object]] = [{"record": one.name, "expr": one.asks} for one in RECORDED]
+    told += [_rule(alarm) for alarm in ALARMS if alarm.name not in SLOW]
+    return [{"name": "aml", "rules": told}] + [
+        {"name": f"aml-{interval}", "interval": interval,
+         "rules": [_rule(alarm) for alarm in ALARMS if SLOW.get(alarm.name) == interval]}
+        for interval in sorted(set(SLOW.values()))
+    ]  # fmt: skip
 
 
 def _rule(alarm: Alarm) -> dict[str, object]:
