@@ -111,11 +111,11 @@ def rules() -> list[dict[str, object]]:
     """Groups of rules as Prometheus reads them."""
     told: list[dict[str, object]] = [{"record": one.name, "expr": one.asks} for one in RECORDED]
     told += [_rule(alarm) for alarm in ALARMS if alarm.name not in SLOW]
-    return [{"name": "aml", "rules": told}] + [
-        {"name": f"aml-{interval}", "interval": interval,
-         "rules": [_rule(alarm) for alarm in ALARMS if SLOW.get(alarm.name) == interval]}
-        for interval in sorted(set(SLOW.values()))
-    ]  # fmt: skip
+    groups: list[dict[str, object]] = [{"name": "aml", "rules": told}]
+    for interval in sorted(set(SLOW.values())):
+        slow = [_rule(alarm) for alarm in ALARMS if SLOW.get(alarm.name) == interval]
+        groups.append({"name": f"aml-{interval}", "interval": interval, "rules": slow})
+    return groups
 
 
 def _rule(alarm: Alarm) -> dict[str, object]:
