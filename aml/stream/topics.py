@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from aml.stream.knock import knock
 from aml.stream.settings import StreamSettings
 
 _TIMEOUT_MS: Final = 15_000
+_LOOK_AGAIN_S: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +49,15 @@ class Topics:
     def apply(self, shards: int, replication: int, dry_run: bool = False) -> list[Told]:
         """Make what is missing, and give what is there the configs it lacks. replication: -1 is the brokers' default.
 
-        Partitions of a topic that is there stay as they are. Raises AmlError where the brokers refuse.
+        Partitions of a topic that is there stay as they are. Ends when the brokers show what was done: a cluster
+        accepts a topic some moments before each broker knows it. Raises AmlError where they refuse or do not show it.
         """
+        told = self._apply(shards, replication, dry_run)
+        if not dry_run and any(one.did for one in told):
+            self._wait()
+        return told
+
+    def _apply(self, shards: int, replication: int, dry_run: bool) -> list[Told]:
         held = self._held()
         told = []
         for contract in self._contracts:
@@ -124,6 +133,21 @@ class Topics:
             )
             for name in names
         }
+
+    def _wait(self) -> None:
+        until = time.monotonic() + _TIMEOUT_MS / 1000
+        while waiting := self._not_yet():
+            if time.monotonic() > until:
+                raise AmlError(
+                    f"Kafka at {self._settings.brokers} took {waiting[0]} and does not show it: look at the "
+                    "controller's log, then `aml topics apply` again"
+                )
+            time.sleep(_LOOK_AGAIN_S)
+
+    def _not_yet(self) -> list[str]:
+        held = self._held()
+        names = {self.name(contract): contract for contract in self._contracts}
+        return [name for name, c in names.items() if name not in held or c.lacking(held[name].configs)]
 
     def _make(self, name: str, partitions: int, replication: int, contract: Contract) -> None:
         from kafka.admin import NewTopic
