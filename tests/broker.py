@@ -170,6 +170,12 @@ class Broker:
     def _formatted(self) -> list[str]:
         return []
 
+    @property
+    def pid(self) -> int:
+        """Its process, while it runs."""
+        assert self._process is not None, "the broker does not run"
+        return self._process.pid
+
     def _run(self, name: str, *arguments: str, log: Any) -> subprocess.Popen[bytes]:
         options = ["-Xmx512m", "-Xms128m", "-XX:+UseSerialGC", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"]
         command = ["java", *options, "-cp", self._classes, name, *arguments, str(self._properties)]

