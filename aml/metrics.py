@@ -43,7 +43,7 @@ METRICS: Final = (
     Metric("aml_partitions_assigned", GAUGE, INTAKE, "partitions of the bank's topic that this intake reads"),
     Metric("aml_transactions_total", COUNTER, WORKER, "elements by what became of them", ("result",)),
     Metric("aml_end_to_end_seconds", HISTOGRAM, WORKER,
-           "from the broker's timestamp to the commit, of the oldest payment of a step", (), _LATENCY),
+           "from the broker's timestamp to the commit, of one in eight payments", (), _LATENCY),
     Metric("aml_findings_total", COUNTER, WORKER, "findings told or changed, by rule", ("rule",)),
     Metric("aml_rule_last_hit_timestamp_seconds", GAUGE, WORKER, "when a rule last told a finding", ("rule",)),
     Metric("aml_watermark_age_seconds", GAUGE, WORKER, "how far an institution's event time lies behind now",

@@ -110,7 +110,7 @@ def _published(settings: Any, brokers: str | None, topic: str | None) -> tuple[P
     with ExitStack() as stack:
         for number in (signal.SIGTERM, signal.SIGINT):
             stack.callback(signal.signal, number, signal.signal(number, end))
-        producer = connection.producer()
+        producer = connection.producer(linger_ms=5)
         stack.callback(producer.close)
         work = stack.enter_context(Work("publish"))
         return published(settings, topics, producer, hashed, stop.is_set, work), bank

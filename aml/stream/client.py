@@ -89,12 +89,12 @@ class Connection:
 
         return KafkaPythonConsumer(self, topics, group, member)
 
-    def producer(self) -> Producer:
-        """A producer. Raises AmlError where the client is not installed."""
+    def producer(self, linger_ms: int = 0) -> Producer:
+        """A producer whose messages wait so long for others. Raises AmlError where the client is not installed."""
         self._check()
         from aml.stream.kafkapython import KafkaPythonProducer
 
-        return KafkaPythonProducer(self)
+        return KafkaPythonProducer(self, linger_ms)
 
     def _check(self) -> None:
         if self.client not in CLIENTS:

@@ -28,6 +28,8 @@ from aml.stream.working import Worker
 
 SESSION: Final = 10.0  # seconds until a silent worker's shards are another's
 FETCH: Final = 2 << 20  # bytes of a partition that Kafka hands out at once
+# One fetch is under way to a broker at a time: while it waits for partitions that are quiet, those that are not wait too.
+LONG_POLL_MS: Final = 20
 _MEND: Final = 0.02  # seconds between looks at what must be sought
 _FULL: Final = 0.01
 _log: Final = logging.getLogger("aml.worker")
@@ -183,6 +185,7 @@ class _Thread(driver.AIOKafkaConsumerThread):
             session_timeout_ms=int(conf.broker_session_timeout * 1000),
             heartbeat_interval_ms=int(conf.broker_heartbeat_interval * 1000),
             metadata_max_age_ms=conf.consumer_metadata_max_age_ms,
+            fetch_max_wait_ms=LONG_POLL_MS,
             request_timeout_ms=40_000,
             retry_backoff_ms=500,
             **transport.options,

@@ -103,17 +103,21 @@ class Inbox:
             return {source: queue.next for source, queue in self._queues.items()}
 
     def take(self, shards: Iterable[int], seconds: float, most: int) -> dict[int, tuple[Messages, Messages]]:
-        """What waits for shards, by shard the messages of both inputs: some `most` bytes of each input at most, waiting
-        for a first one at most so long."""
+        """What waits for shards, by shard the messages of both inputs: some `most` bytes of each input at most.
+
+        Waits for payments at most so long: letters alone would cost a step of their own, and cause others.
+        """
         with self._lock:
-            if not any(queue.waiting for queue in self._queues.values()):
-                self._lock.wait(seconds)
+            self._lock.wait_for(self._has_legs, seconds)
             taken = {}
             for shard in shards:
                 both = (self._some((LEGS, shard), most), self._some((RECORDS, shard), most))
                 if both[0] or both[1]:
                     taken[shard] = both
             return taken
+
+    def _has_legs(self) -> bool:
+        return any(queue.waiting for (kind, _), queue in self._queues.items() if kind == LEGS)
 
     def _some(self, source: Input, most: int) -> Messages:
         queue = self._queues.get(source)

@@ -92,6 +92,7 @@ class Intake:
             self._producer.close()
 
     def _turn(self) -> None:
+        self._gather()
         polled = self._consumer.poll(self._patience(), ROWS)
         reached("intake.after_poll")
         if polled.positions is not None:
@@ -101,6 +102,11 @@ class Intake:
             self._since = self._since or time.monotonic()
         if self._due():
             self._flush()
+
+    def _gather(self) -> None:
+        """Let messages come together, where one waits: a poll for every few of them keeps the broker busy."""
+        if self._since is not None and self._is_live():
+            time.sleep(max(0.0, self._since + SOON - time.monotonic()))
 
     def _assign(self, positions: Mapping[Place, int]) -> None:
         _log.info("reads %s", ", ".join(f"{t}[{p}] from {at}" for (t, p), at in sorted(positions.items())) or "nothing")
@@ -148,7 +154,8 @@ class Intake:
             if not self._core.held:
                 break
         self._since, self._last = None, time.monotonic()
-        self._consumer.pause(self._balance.waiting(place for place, is_ended in ended.items() if not is_ended))
+        # Under steady traffic the broker always has something more: what the client knows to be read to its end is live.
+        self._consumer.pause(self._balance.waiting(place for place in self._places if not self._consumer.ended(place)))
 
     def _ended(self) -> dict[Place, bool]:
         """Which partitions have nothing more. The broker is asked anew where there are several: what one

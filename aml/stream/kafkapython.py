@@ -28,6 +28,7 @@ _ALL: Final = 1 << 30
 _STUCK_SECONDS: Final = 30.0  # so long nothing of a partition that has more: begin anew
 _SESSION_MS: Final = 10_000
 _BACKOFF_MS: Final = 1_000
+_LONG_POLL_MS: Final = 20  # while one fetch waits for quiet partitions, messages of the others wait too
 _LARGEST: Final = 64 << 20
 _FOR_EVER_MS: Final = 2**31 - 1
 _ASK_MS: Final = 2_000
@@ -69,7 +70,7 @@ class KafkaPythonConsumer:
         self._settings = common_settings(connection) | {
             "group_id": group, "group_instance_id": member, "enable_auto_commit": False, "auto_offset_reset": "none",
             "isolation_level": "read_committed", "session_timeout_ms": _SESSION_MS, "heartbeat_interval_ms": 2_000,
-            "max_partition_fetch_bytes": 1 << 20, "max_poll_interval_ms": 600_000, "fetch_max_wait_ms": 100,
+            "max_partition_fetch_bytes": 1 << 20, "max_poll_interval_ms": 600_000, "fetch_max_wait_ms": _LONG_POLL_MS,
         }  # fmt: skip
         self._brokers, self._topics = connection.brokers, list(topics)
         self._open()
@@ -209,9 +210,9 @@ class KafkaPythonConsumer:
 class KafkaPythonProducer:
     """A producer that retries until the broker takes what was handed over, or refuses it for good."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, linger_ms: int = 0) -> None:
         settings = common_settings(connection) | {
-            "acks": "all", "enable_idempotence": True, "compression_type": "lz4", "linger_ms": 0,
+            "acks": "all", "enable_idempotence": True, "compression_type": "lz4", "linger_ms": linger_ms,
             "max_request_size": _LARGEST, "batch_size": 1 << 20, "delivery_timeout_ms": _FOR_EVER_MS,
             "max_block_ms": 60_000,
         }  # fmt: skip

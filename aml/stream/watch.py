@@ -86,7 +86,6 @@ class WorkerWatch:
         for stage, seconds in done.seconds.items():
             self.metrics.of("aml_stage_duration_seconds", stage).observe(seconds)
         outcomes: Counter[str] = Counter()
-        oldest = 0
         for step in done.steps:
             for key, n in step.tally.counts.items():
                 outcomes[key.outcome.partition(":")[0]] += n
@@ -97,11 +96,10 @@ class WorkerWatch:
                 self.metrics.of("aml_findings_total", rule).inc()
                 self.metrics.of("aml_rule_last_hit_timestamp_seconds", rule).set(done.at)
             self.changes += len(step.changes)
-            oldest = min(oldest, step.since) if oldest and step.since else oldest or step.since
+            for at in (step.received / _SECOND).tolist():
+                self.metrics.of("aml_end_to_end_seconds").observe(max(0.0, done.at - at))
         for outcome, n in outcomes.items():
             self.metrics.of("aml_transactions_total", outcome).inc(n)
-        if oldest:
-            self.metrics.of("aml_end_to_end_seconds").observe(max(0.0, done.at - oldest / _SECOND))
 
     def owns(self, shards: Mapping[int, Shard], wanted: frozenset[int]) -> None:
         """The shards that are held, of those that Kafka gave the worker."""
