@@ -179,20 +179,21 @@ class Fields:
     def _hash_all(self) -> None:
         """All columns at once: of few rows a question to the frame costs more than its answer."""
         # Hashes that stand beside a record, and what is fixed about it, are no fields.
-        fields = (name for name, kind in self.frame.schema.items() if kind != pl.UInt64 and not name.startswith("_"))
-        frame = self.frame.select(fields)
-        nulls = frame.null_count().row(0) if frame.width else ()
-        self._hashes = dict.fromkeys(frame.columns)
+        kinds = {n: kind for n, kind in self.frame.schema.items() if kind != pl.UInt64 and not n.startswith("_")}
+        self._hashes = dict.fromkeys(kinds)
         if not self.rows:
             return
-        held = {name: n for name, n in zip(frame.columns, nulls, strict=True) if n < self.rows}
-        texts = [name for name in held if frame.schema[name] == pl.String]
-        rest = [name for name in held if frame.schema[name] != pl.String]
-        sizes = frame.select(pl.col(texts).str.len_bytes().fill_null(0))
-        joined = frame.select(pl.col(texts).str.join("")).row(0) if texts else ()
+        # One thread: to wake another costs more than what it would take over.
+        ask = self.frame.select_seq
+        nulls = ask(pl.col(list(kinds)).null_count()).row(0) if kinds else ()
+        held = {name: n for name, n in zip(kinds, nulls, strict=True) if n < self.rows}
+        texts = [name for name in held if kinds[name] == pl.String]
+        rest = [name for name in held if kinds[name] != pl.String]
+        sizes = ask(pl.col(texts).str.len_bytes().fill_null(0))
+        joined = ask(pl.col(texts).str.join("")).row(0) if texts else ()
         some = [name for name in held if held[name]]
-        present = frame.select(pl.col(some).is_not_null())
-        numbers = frame.select(pl.col(name).to_physical().cast(pl.Int64).fill_null(0) for name in rest)
+        present = ask(pl.col(some).is_not_null())
+        numbers = ask(pl.col(name).to_physical().cast(pl.Int64).fill_null(0) for name in rest)
         everywhere = np.empty(0, np.bool_)
         for name in held:
             self._hashes[name] = (

@@ -44,6 +44,7 @@ _DIGIT, _TRUTH = (rf":{_BLANK}(?:{sign})" for sign in ("[-0-9]", "true|false"))
 _SEPARATOR: Final = "\x01"  # in no plain line
 _WORTH: Final = 0.2  # share of plain lines in a block from which looking for them pays
 _PAUSE: Final = 15
+_FEW: Final = 1 << 10  # lines that are cut quicker one by one
 Mask = npt.NDArray[np.bool_]
 
 
@@ -143,7 +144,7 @@ def _texts(block: Block) -> pl.Series | None:
     data = block.data
     if _NULL.encode() in data:
         return None
-    if _SEPARATOR.encode() not in data and not data.startswith(b"\xef\xbb\xbf"):
+    if len(block) > _FEW and _SEPARATOR.encode() not in data and not data.startswith(b"\xef\xbb\xbf"):
         # The quickest way to cut a text into lines: a table of one column.
         lines = {"line": pl.String}
         try:

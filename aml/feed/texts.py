@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 import polars as pl
 
 from aml.feed.fields import FIELDS, Kind
+
+_FEW: Final = 1 << 10  # rows for which a dictionary is asked row by row: a question to a column costs more
 
 
 def cleaned(frame: pl.DataFrame) -> pl.DataFrame:
@@ -43,21 +46,31 @@ def _with_blanks(frame: pl.DataFrame, names: list[str]) -> list[str]:
         shorter = text.str.strip_chars().str.len_bytes()
         looked.append((shorter.sum() != text.str.len_bytes().sum()).alias(f"{place}b"))
         looked.append((shorter.min() == 0).fill_null(False).alias(f"{place}e"))
-    found = frame.select(looked).row(0)
+    found = (frame.select_seq if frame.height <= _FEW else frame.select)(looked).row(0)
     return [name for place, name in enumerate(names) if found[2 * place] or found[2 * place + 1]]
 
 
 def by_value(values: pl.Series, change: Callable[[str], str | None]) -> pl.Series:
     """Each text changed; for columns in which the same texts come again and again."""
-    table = {text: change(text) for text in values.unique().drop_nulls().to_list()}
+    table = {text: change(text) for text in _different(values)}
     if all(before == after for before, after in table.items()):
         return values
-    return values.replace_strict(table, default=None, return_dtype=pl.String).alias(values.name)
+    return _replaced(values, table, pl.String)
 
 
 def coded(values: pl.Series, codes: Mapping[str, int]) -> pl.Series:
     """The code of each text whatever its letters' case, null where it has none."""
-    found = {text: codes.get(text.lower()) for text in values.unique().drop_nulls().to_list()}
+    found = {text: codes.get(text.lower()) for text in _different(values)}
     if not found:
         return pl.Series(values.name, [None], dtype=pl.UInt8).new_from_index(0, len(values)).alias(values.name)
-    return values.replace_strict(found, default=None, return_dtype=pl.UInt8).alias(values.name)
+    return _replaced(values, found, pl.UInt8)
+
+
+def _different(values: pl.Series) -> set[str]:
+    return set(values.to_list() if len(values) <= _FEW else values.unique().to_list()) - {None}
+
+
+def _replaced(values: pl.Series, table: Mapping[str, Any], kind: Any) -> pl.Series:
+    if len(values) <= _FEW:
+        return pl.Series(values.name, [table.get(text) for text in values.to_list()], dtype=kind)
+    return values.replace_strict(table, default=None, return_dtype=kind).alias(values.name)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Final
 
 import numpy as np
@@ -321,10 +322,11 @@ class _Judge:
         for name, kind in CANONICAL.items():
             column = self.columns.get(name)
             if column is None:
-                column = pl.Series([DEFAULTS.get(name)], dtype=kind).new_from_index(0, self.rows)
-            elif name in DEFAULTS and column.null_count():
+                series.append(_absent(name).new_from_index(0, self.rows))
+                continue
+            if name in DEFAULTS and column.null_count():
                 column = column.fill_null(DEFAULTS[name])
-            series.append(column.cast(kind).alias(name))
+            series.append((column if column.dtype == kind else column.cast(kind)).alias(name))
         frame = pl.DataFrame(series)
         rejected = self.verdicts.found
         if not rejected:
@@ -332,6 +334,12 @@ class _Judge:
         keep = np.ones(self.rows, np.bool_)
         keep[list(rejected)] = False
         return frame.filter(pl.Series(keep))
+
+
+@cache
+def _absent(name: str) -> pl.Series:
+    """One row of a field that a feed does not have."""
+    return pl.Series(name, [DEFAULTS.get(name)], dtype=CANONICAL[name])
 
 
 def _wanted(kind: Kind) -> str:

@@ -145,7 +145,7 @@ def carry(frame: pl.DataFrame) -> Carried:
     columns = {name: _plain(frame.get_column(f"_{name}"), 0) for name in NUMBERS if f"_{name}" in frame.columns}
     for name, (column, absent) in _ABSENT.items():
         columns[name] = _plain(frame.get_column(column), absent)
-    told = frame.select(_told(frame))
+    told = frame.select_seq(_told(frame))
     columns |= {name: told.get_column(name).to_numpy() for name in ("debit_customer", "credit_customer")}
     words: dict[str | None, int] = {None: 0}
     for name in ("institution", "source", "currency", "debit_institution", "credit_institution"):

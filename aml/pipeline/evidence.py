@@ -1,4 +1,4 @@
-"""The records that findings name, whole, as the database keeps them: JSON texts made by columns."""
+"""The records that findings name, whole, as the database keeps them: JSON texts."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ import polars as pl
 from aml.pipeline.detection import Change
 from aml.pipeline.lineage import OWN
 from aml.store.archive import Archive
+from aml.store.encoding import to_json
 from aml.store.findings import EvidenceRecord
 
 _HASH: Final = ("content_hi", "content_lo")
+_FEW: Final = 256  # rows that are written quicker one by one
 _CONTENT: Final = "content_hash"
 _NEEDED: Final[dict[str, pl.DataType]] = {
     "institution": pl.String(), "transaction_id": pl.String(), "revision": pl.Int32(), "executed_at": pl.Int64(),
@@ -43,6 +45,15 @@ def _told(frame: pl.DataFrame) -> pl.DataFrame:
 
 def texts_of(frame: pl.DataFrame) -> list[str]:
     """Each row as a JSON object, absent fields left out, its keys sorted: what `store.encoding.to_json` writes."""
+    return _by_rows(frame) if frame.height <= _FEW else _by_columns(frame)
+
+
+def _by_rows(frame: pl.DataFrame) -> list[str]:
+    rows = (zip(frame.columns, row, strict=True) for row in frame.iter_rows())
+    return [to_json({name: value for name, value in row if value is not None}) for row in rows]
+
+
+def _by_columns(frame: pl.DataFrame) -> list[str]:
     present = sorted(name for name in frame.columns if frame.get_column(name).null_count() < frame.height)
     members = pl.concat_str([_member(name, frame.schema[name]) for name in present], separator=",", ignore_nulls=True)
     return frame.select(pl.concat_str([pl.lit("{"), members, pl.lit("}")])).to_series().to_list()

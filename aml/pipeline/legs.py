@@ -48,7 +48,8 @@ def legs_of(
     booking = frame.get_column("booking_date").to_physical().cast(pl.Int32).fill_null(NO_BOOKING).to_numpy()
     debit = end_of("originator", fields, tenant, parties, day)
     credit = end_of("beneficiary", fields, tenant, parties, day)
-    code = {name: frame.get_column(name).fill_null(ABSENT).to_numpy() for name in _CODES}
+    codes = frame.select_seq(pl.col(name).fill_null(ABSENT) for name in _CODES)
+    code = {name: codes.get_column(name).to_numpy() for name in _CODES}
     notes_in, notes_out = _notes(debit, code["originator_method"]), _notes(credit, code["beneficiary_method"])
     cash_in, cash_out = _cash(debit, credit, code, notes_in, notes_out)
     has_debit, has_credit = debit.present & ~cash_in & ~notes_in, credit.present & ~cash_out & ~notes_out

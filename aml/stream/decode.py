@@ -23,8 +23,8 @@ from aml.feed.validate import Terms, validate
 from aml.stream.forms import LARGEST_BATCH, Message, Sheet, lay_out
 from aml.stream.wire import RejectRow
 
-__all__ = ["LARGEST_BATCH", "Decoded", "Decoder", "Message", "day_of"]
-_DAY: Final = 86_400_000_000
+__all__ = ["DAY", "LARGEST_BATCH", "Decoded", "Decoder", "Message", "day_of"]
+DAY: Final = 86_400_000_000
 _UNSAID: Final = "\0"  # a source that no record can name
 I64 = npt.NDArray[np.int64]
 
@@ -113,7 +113,7 @@ def _says(record: bytes) -> tuple[str, str]:
 
 def day_of(at: int) -> str:
     """UTC day of a timestamp in µs."""
-    return str(np.datetime64(at // _DAY, "D"))
+    return str(np.datetime64(at // DAY, "D"))
 
 
 def _column(name: str, values: list[int], of: I64, kind: Any) -> pl.Series:

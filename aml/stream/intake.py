@@ -20,7 +20,7 @@ from aml.domain.transaction import CANONICAL
 from aml.pipeline.carried import Carried, carry
 from aml.pipeline.watermark import RANK
 from aml.stream.block import Block, pack_block, spread
-from aml.stream.decode import Decoder, Message
+from aml.stream.decode import DAY, Decoder, Message, day_of
 from aml.stream.wire import BlockHead, Consumed, RejectRow, SourceRange
 
 I64 = npt.NDArray[np.int64]
@@ -177,14 +177,22 @@ class IntakeCore:
             ))  # fmt: skip
         return ranges
 
+
 def _timed(rows: pl.DataFrame) -> Iterator[tuple[int, str, I64, U64]]:
     """By source partition and institution the readable times of records (µs), and their keys."""
     if not rows.height or "executed_at" not in rows.columns:
         return
-    timed = rows.select("_partition", "institution", "executed_at", "_key_lo").drop_nulls("executed_at")
-    for part in timed.partition_by("_partition", "institution", maintain_order=True):
-        partition, institution = part.row(0)[:2]
-        yield partition, institution, part.get_column("executed_at").to_numpy(), part.get_column("_key_lo").to_numpy()
+    t = rows.get_column("executed_at")
+    has = t.is_not_null().to_numpy()
+    partition = rows.get_column("_partition").to_numpy()[has]
+    names = rows.get_column("institution").to_list()
+    codes = {name: code for code, name in enumerate(dict.fromkeys(names))}
+    code = np.array([codes[name] for name in names], np.int64)[has]
+    t, keys = t.fill_null(0).to_numpy()[has], rows.get_column("_key_lo").to_numpy()[has]
+    for name, wanted in codes.items():
+        for number in np.unique(partition[code == wanted]).tolist():
+            mine = (code == wanted) & (partition == number)
+            yield number, name, t[mine], keys[mine]
 
 
 def _medians(timed: list[tuple[int, str, I64, U64]], ranges: list[SourceRange]) -> dict[Place, int]:
@@ -213,30 +221,51 @@ def _size(messages: Sequence[Message]) -> int:
 
 
 def _consumed(rows: pl.DataFrame, rejects: list[RejectRow]) -> dict[int, list[Consumed]]:
-    """By source partition: how many elements of each institution, source and day its messages held, read or not."""
-    day = (pl.col("_received") // 86_400_000_000).cast(pl.Int32).cast(pl.Date).cast(pl.String)
-    keys = {"_partition": pl.Int32, "institution": pl.String, "source": pl.String, "day": pl.String}
-    schema = {**keys, "_offset": pl.Int64}
-    read = rows.select(pl.col("_partition"), "institution", pl.col("source").fill_null(""), day.alias("day"), "_offset")
-    unread = [(r.partition, r.institution, r.source, r.day, r.offset) for r in rejects]
-    counted = pl.concat([read, pl.DataFrame(unread, schema=schema, orient="row")]).group_by(list(schema)).len()
-    ordered = counted.sort(list(schema))
-    # Messages one after another that hold as many are one run.
-    follows = pl.all_horizontal(pl.col(*keys, "len").eq_missing(pl.col(*keys, "len").shift(1)))
-    follows &= pl.col("_offset").eq_missing(pl.col("_offset").shift(1) + 1)
-    runs = ordered.with_columns((~follows).cum_sum().alias("run")).group_by("run", *keys, "len").agg(
-        pl.col("_offset").first().alias("first"), pl.col("_offset").last().alias("last")
-    )  # fmt: skip
-    found: dict[int, list[Consumed]] = {}
-    columns = ("_partition", "first", "last", "institution", "source", "day", "len")
-    for partition, first, last, institution, source, on, n in runs.sort("run").select(columns).iter_rows():
-        found.setdefault(partition, []).append(Consumed(first, last + 1, institution, source, on, n))
+    """By source partition: how many elements of each institution, source and day its messages held, read or not.
+
+    Messages one after another that hold as many are one run.
+    """
+    told = [rows.get_column(name) for name in ("institution", "source")]
+    names = [(*pair, day) for *pair, day in zip(*(one.to_list() for one in told), _days(rows), strict=True)]
+    names += [(r.institution, r.source, r.day) for r in rejects]
+    if not names:
+        return {}
+    codes = {name: code for code, name in enumerate(sorted(set(names)))}
+    code = np.array([codes[name] for name in names], np.int64)
+    partition, offset = (
+        np.concatenate([rows.get_column(f"_{name}").to_numpy(), np.array([getattr(r, name) for r in rejects], np.int64)])
+        for name in ("partition", "offset")
+    )
+    keys = np.stack([partition, code, offset])
+    keys = keys[:, np.lexsort(keys[::-1])]
+    first = np.flatnonzero(_new(keys))
+    (partition, code, offset), n = keys[:, first], np.diff(np.append(first, keys.shape[1]))
+    begins = np.flatnonzero(_new(np.stack([partition, code, n, offset - np.arange(n.size)])))
+    ends = np.append(begins[1:], n.size) - 1
+    known, found = list(codes), dict[int, list[Consumed]]()
+    for p, c, low, high, many in zip(partition[begins].tolist(), code[begins].tolist(), offset[begins].tolist(),
+                                     offset[ends].tolist(), n[begins].tolist(), strict=True):  # fmt: skip
+        found.setdefault(p, []).append(Consumed(low, high + 1, *known[c], many))
     return found
+
+
+def _new(keys: I64) -> npt.NDArray[np.bool_]:
+    """Which columns differ from those before them."""
+    return np.append(np.ones(min(1, keys.shape[1]), np.bool_), (keys[:, 1:] != keys[:, :-1]).any(axis=0))
+
+
+def _days(rows: pl.DataFrame) -> list[str]:
+    """UTC day of each record's message."""
+    at = rows.get_column("_received").to_numpy()
+    days, which = np.unique(at // DAY, return_inverse=True)
+    told = [day_of(int(day) * DAY) for day in days]
+    return [told[k] for k in which.tolist()]
 
 
 def _filled(rows: pl.DataFrame) -> pl.DataFrame:
     """The records themselves, without the columns that say nothing: shards know them."""
-    return rows.select([c for c in rows.select(list(CANONICAL)) if c.null_count() < rows.height])
+    nulls = rows.select_seq(pl.col(list(CANONICAL)).null_count()).row(0)
+    return rows.select([name for name, n in zip(CANONICAL, nulls, strict=True) if n < rows.height])
 
 
 def _dead(messages: list[Message], rejects: list[RejectRow], now: int) -> list[DeadMessage]:

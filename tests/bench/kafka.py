@@ -68,13 +68,13 @@ def pace(root: Path, bank: Path, given: argparse.Namespace, kind: str) -> None:
                 until(lambda process=process: "has shards" in process.said, 120)
             processes.append(made.start("intake"))
             spent = Spent({"broker": broker.pid, "database": server.get_pid()}, processes)
-            rate, rss = worked_off(made, processes, sent["records"])
+            rate, rss = worked_off(made, processes, sent["records"], spent)
             say(f"{kind}, {given.workers} worker(s), {given.shards} shards", f"{rate:,.0f} payments/s, {rss}")
-            say("processor, µs a payment", spent.told(sent["records"]))
+            say("processor, µs a payment", spent.told())
         server.cleanup()
 
 
-def worked_off(made: Service, processes: list[Process], n: int) -> tuple[float, str]:
+def worked_off(made: Service, processes: list[Process], n: int, spent: Spent) -> tuple[float, str]:
     """Payments a second from the first commit to the last; the largest memory of each process."""
     database = open_database(made.db, create=False)
     first, began, last = 0, 0.0, time.monotonic()
@@ -87,6 +87,7 @@ def worked_off(made: Service, processes: list[Process], n: int) -> tuple[float, 
                 now = int(c.execute(text(query)).scalar() or 0)
             if now and not first:
                 first, began = now, time.monotonic()
+                spent.begin(n - first)
             if now > done:
                 done, last = now, time.monotonic()
             if time.monotonic() > last + 120:
@@ -104,16 +105,22 @@ def memory(process: Process) -> int:
 
 
 class Spent:
-    """Processor time since it was made: of named process ids with their children, and of processes from their start."""
+    """Processor time of processes with their children, since the first commit."""
 
     def __init__(self, pids: dict[str, int], processes: list[Process]) -> None:
         self._pids = pids | {f"{p.name} {p.popen.pid}": p.popen.pid for p in processes}
-        self._before = {name: cpu(pid) for name, pid in pids.items()}
+        self._before: dict[str, float] = {}
+        self._payments = 1
 
-    def told(self, payments: int) -> str:
+    def begin(self, payments: int) -> None:
+        """Begin; so many payments are left."""
+        self._before = {name: cpu(pid) for name, pid in self._pids.items()}
+        self._payments = payments
+
+    def told(self) -> str:
         """Microseconds a payment, by process."""
-        spent = {name: cpu(pid) - self._before.get(name, 0.0) for name, pid in self._pids.items()}
-        return ", ".join(f"{name.split()[0]} {1e6 * seconds / payments:.1f}" for name, seconds in spent.items())
+        spent = {name: cpu(pid) - self._before[name] for name, pid in self._pids.items()}
+        return ", ".join(f"{name.split()[0]} {1e6 * seconds / self._payments:.1f}" for name, seconds in spent.items())
 
 
 def cpu(pid: int) -> float:
