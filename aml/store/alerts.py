@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, select, update
+from sqlalchemy import Connection, select
 
 from aml.domain.alert import AlertStatus, Disposition, alert_id
 from aml.domain.errors import USAGE, AmlError
@@ -21,7 +21,7 @@ from aml.store.encoding import from_json, rfc3339, to_json
 from aml.store.history import SYSTEM, Change
 from aml.store.outbox import OutboxStore
 from aml.store.recompute import Pile, read_piles
-from aml.store.statements import CHUNK, insert_all
+from aml.store.statements import CHUNK, delete_of, insert_all, update_all
 from aml.store.subjects import load_subjects, lock_subjects
 from aml.store.tables import alert_findings, alerts, subjects
 
@@ -107,7 +107,7 @@ class AlertStore:
             select(links.finding_id, links.version).where(links.alert_id == closing).order_by(links.finding_id)
         )
         details = {"reason": reason, "decided": [list(pair) for pair in decided]}
-        batch = _Batch(updates=[{"id": closing, **after}])
+        batch = _Batch(updates=[{"alert_id": closing, **after}])
         batch.changes.append(_change(row.institution, closing, "closed", actor, _written(row), after, details))
         self._write(batch)
 
@@ -128,7 +128,7 @@ class AlertStore:
         added, removed = self._relink(pile, pile.alert.alert_id, batch)
         if not added and not removed and all(before[key] == after[key] for key in _STATE):
             return
-        batch.updates.append({"id": pile.alert.alert_id, **after})
+        batch.updates.append({"alert_id": pile.alert.alert_id, **after})
         details = {"findings": {"added": added, "removed": removed}}
         batch.changes.append(_change(pile.alert.institution, pile.alert.alert_id, kind, SYSTEM, before, after, details))
         setattr(done, kind, getattr(done, kind) + 1)
@@ -175,13 +175,8 @@ class AlertStore:
 
     def _write(self, batch: _Batch) -> None:
         insert_all(self._connection, alerts, batch.inserts)
-        if batch.updates:
-            self._connection.execute(update(alerts).where(alerts.c.alert_id == bindparam("id")), batch.updates)
-        if batch.relinked:
-            self._connection.execute(
-                delete(alert_findings).where(alert_findings.c.alert_id == bindparam("id")),
-                [{"id": linked} for linked in batch.relinked],
-            )
+        update_all(self._connection, alerts, batch.updates, ("alert_id",))
+        delete_of(self._connection, alert_findings, alert_findings.c.alert_id, batch.relinked)
         insert_all(self._connection, alert_findings, batch.links)
         history.append(self._connection, batch.changes, self._now)
         self._outbox.put([change.object_id for change in batch.changes])

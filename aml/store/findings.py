@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, case, func, select, update
+from sqlalchemy import Connection, case, func, select
 
 from aml.domain.finding import EXEMPT, Family, Finding, FindingChange, Hop, Severity, Subject
 from aml.store.encoding import digest, from_json, to_json
-from aml.store.statements import in_chunks, insert_all, insert_new
+from aml.store.statements import in_chunks, insert_all, insert_new, update_all
 from aml.store.subjects import load_subjects, lock_subjects
 from aml.store.tables import evidence, finding_transactions, findings
 
@@ -71,7 +71,7 @@ class FindingStore:
                 self._withdraw(finding_id, held, ended, applied)
             else:
                 self._put(finding_id, finding, held, ended, rows, applied)
-        gone = {latest[row["id"]].subject_key for row in ended if row["new_state"] == WITHDRAWN}
+        gone = {latest[row["finding_id"]].subject_key for row in ended if row["state"] == WITHDRAWN}
         applied.subjects |= set(load_subjects(self._connection, gone).values())
         lock_subjects(self._connection, applied.subjects)
         self._write(ended, rows)
@@ -108,7 +108,10 @@ class FindingStore:
             applied.unchanged += 1
             return
         applied.withdrawn += 1
-        ended.append({"id": finding_id, "old_version": held.version, "new_state": WITHDRAWN})
+        ended.append(self._ended(finding_id, held, WITHDRAWN))
+
+    def _ended(self, finding_id: str, held: _Latest, state: str) -> dict[str, Any]:
+        return {"finding_id": finding_id, "version": held.version, "state": state, "ended_at": self._now}
 
     def _put(
         self,
@@ -126,7 +129,7 @@ class FindingStore:
             return
         if held is not None and was_current:
             applied.amended += 1
-            ended.append({"id": finding_id, "old_version": held.version, "new_state": SUPERSEDED})
+            ended.append(self._ended(finding_id, held, SUPERSEDED))
         else:
             applied.new += 1
         row["version"] = held.version + 1 if held else 1
@@ -136,14 +139,8 @@ class FindingStore:
         applied.subjects.add(finding.subject)
 
     def _write(self, ended: list[dict[str, Any]], rows: list[dict[str, Any]]) -> None:
-        if ended:
-            # The old version must end before its successor begins: only one may be current.
-            self._connection.execute(
-                update(findings)
-                .where(findings.c.finding_id == bindparam("id"), findings.c.version == bindparam("old_version"))
-                .values(state=bindparam("new_state"), ended_at=self._now),
-                ended,
-            )
+        # The old version must end before its successor begins: only one may be current.
+        update_all(self._connection, findings, ended, ("finding_id", "version"))
         links = [
             {"finding_id": row["finding_id"], "version": row["version"], "place": place, "transaction_id": named}
             for row in rows

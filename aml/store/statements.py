@@ -6,9 +6,22 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import chain
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Dialect, Select, Table
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Dialect,
+    Select,
+    Table,
+    bindparam,
+    cast,
+    delete,
+    func,
+    literal,
+    select,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
 
@@ -21,14 +34,21 @@ def in_chunks(
 ) -> Iterator[Any]:
     """The rows of `query` whose `column` is among `values`, asked in chunks."""
     return chain.from_iterable(
-        connection.execute(query.where(column.in_(values[start : start + CHUNK])))
+        connection.execute(query.where(_among(connection, column, values[start : start + CHUNK])))
         for start in range(0, len(values), CHUNK)
     )
 
 
+def _among(connection: Connection, column: ColumnElement[Any], values: Sequence[Any]) -> ColumnElement[bool]:
+    if connection.dialect.name == "postgresql":
+        # One parameter, and one text to compile, however many there are.
+        return column == func.any(literal(values, postgresql.ARRAY(column.type)))
+    return column.in_(values)
+
+
 def insert_new(connection: Connection, table: Table, rows: Iterable[dict[str, Any]]) -> int:
     """Insert the rows whose keys are not there yet; return how many were."""
-    return _insert(connection, dialect_insert(connection, table).on_conflict_do_nothing(), list(rows))
+    return _run(connection, table, list(rows), _Then(NOTHING))
 
 
 def insert_all(connection: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None:
@@ -36,40 +56,87 @@ def insert_all(connection: Connection, table: Table, rows: Sequence[dict[str, An
     if connection.dialect.name == "postgresql" and len(rows) >= CHUNK:
         _copy(connection, table, rows)
     else:
-        _insert(connection, dialect_insert(connection, table), rows)
+        _run(connection, table, rows, _Then(FAIL))
 
 
 def add_to(connection: Connection, table: Table, rows: Sequence[dict[str, Any]], added: tuple[str, ...]) -> None:
     """Insert the rows, of distinct keys; of those whose keys are there, add the columns `added` to what they hold."""
-    if rows:
-        _many(connection, *_adding(connection.dialect, table, added), rows)
-
-
-# Compiling a statement costs as much as running it for a hundred rows.
-@lru_cache(maxsize=64)
-def _adding(dialect: Dialect, table: Table, added: tuple[str, ...]) -> tuple[str, tuple[str, ...] | None]:
-    statement = _inserts(dialect.name)(table)
-    sums = {name: table.c[name] + statement.excluded[name] for name in added}
-    statement = statement.on_conflict_do_update(index_elements=list(table.primary_key.columns), set_=sums)
-    return _compiled(dialect, statement, list(table.columns.keys()))
+    _run(connection, table, rows, _Then(ADD, added))
 
 
 def put_all(connection: Connection, table: Table, rows: Sequence[dict[str, Any]], changed: tuple[str, ...]) -> None:
     """Insert the rows, of distinct keys and with all columns; of those whose keys are there, set the columns
     `changed`."""
+    _run(connection, table, rows, _Then(SET, changed))
+
+
+def update_all(connection: Connection, table: Table, rows: Sequence[dict[str, Any]], keys: tuple[str, ...]) -> None:
+    """Set the rows that have the same `keys` to these, which all have the same columns."""
     if rows:
-        _many(connection, *_putting(connection.dialect, table, changed), rows)
+        _many(connection, *_updating(connection.dialect, table, tuple(rows[0]), keys), rows)
+
+
+def delete_of(connection: Connection, table: Table, column: ColumnElement[Any], values: Sequence[Any]) -> None:
+    """Delete the rows whose `column` is among `values`."""
+    for start in range(0, len(values), CHUNK):
+        connection.execute(delete(table).where(_among(connection, column, values[start : start + CHUNK])))
+
+
+FAIL, NOTHING, ADD, SET = "fail", "nothing", "add", "set"
+
+
+class _Then(NamedTuple):
+    """What becomes of a row whose key is there: these columns are added to or set."""
+
+    do: str
+    columns: tuple[str, ...] = ()
+
+
+def _run(connection: Connection, table: Table, rows: Sequence[dict[str, Any]], then: _Then) -> int:
+    """Hand rows, all of the same keys, to the driver as they are: SQLAlchemy's work per row would cost the most."""
+    return _many(connection, *_inserting(connection.dialect, table, tuple(rows[0]), then), rows) if rows else 0
+
+
+# Compiling a statement costs as much as running it for a hundred rows.
+@lru_cache(maxsize=256)
+def _inserting(dialect: Dialect, table: Table, names: tuple[str, ...], then: _Then) -> _Text:
+    statement: Any = _inserts(dialect.name)(table)
+    if dialect.name == "postgresql":
+        given = _given(table, names)
+        statement = statement.from_select(list(names), select(*(given.c[n] for n in names)), include_defaults=False)
+    if then.do == NOTHING:
+        statement = statement.on_conflict_do_nothing()
+    elif then.do in (ADD, SET):
+        new = {name: statement.excluded[name] for name in then.columns}
+        if then.do == ADD:
+            new = {name: table.c[name] + value for name, value in new.items()}
+        statement = statement.on_conflict_do_update(index_elements=list(table.primary_key.columns), set_=new)
+    return _compiled(dialect, statement, list(names))
 
 
 @lru_cache(maxsize=64)
-def _putting(dialect: Dialect, table: Table, changed: tuple[str, ...]) -> tuple[str, tuple[str, ...] | None]:
-    statement = _inserts(dialect.name)(table)
-    new = {name: statement.excluded[name] for name in changed}
-    statement = statement.on_conflict_do_update(index_elements=list(table.primary_key.columns), set_=new)
-    return _compiled(dialect, statement, list(table.columns.keys()))
+def _updating(dialect: Dialect, table: Table, names: tuple[str, ...], keys: tuple[str, ...]) -> _Text:
+    # A parameter that is called as a column would be taken for its new value.
+    if dialect.name == "postgresql":
+        given = _given(table, names)
+        new = {name: given.c[name] for name in names if name not in keys}
+        return _compiled(dialect, update(table).values(new).where(*(table.c[k] == given.c[k] for k in keys)), None)
+    new = {name: bindparam(f"{name}_") for name in names if name not in keys}
+    which = (table.c[key] == bindparam(f"{key}_") for key in keys)
+    text, order = _compiled(dialect, update(table).values(new).where(*which), None)
+    return text, None if order is None else tuple(name.removesuffix("_") for name in order)
 
 
-def _compiled(dialect: Dialect, statement: Any, columns: list[str]) -> tuple[str, tuple[str, ...] | None]:
+def _given(table: Table, names: tuple[str, ...]) -> Any:
+    """Rows as the columns of one parameter each: the server plans once for all of them."""
+    columns = (cast(bindparam(name), postgresql.ARRAY(table.c[name].type)) for name in names)
+    return func.unnest(*columns).table_valued(*names, name="given").render_derived()
+
+
+_Text = tuple[str, tuple[str, ...] | None]
+
+
+def _compiled(dialect: Dialect, statement: Any, columns: list[str] | None) -> _Text:
     """A statement's text, and the names of its parameters in their order; None where the driver takes names."""
     compiled = statement.compile(dialect=dialect, column_keys=columns)
     order = compiled.positiontup
@@ -77,11 +144,11 @@ def _compiled(dialect: Dialect, statement: Any, columns: list[str]) -> tuple[str
 
 
 def _many(connection: Connection, text: str, order: tuple[str, ...] | None, rows: Sequence[dict[str, Any]]) -> int:
-    values: Sequence[Any] = rows
-    if order is not None:
-        take = itemgetter(*order)
-        values = [take(row) for row in rows]
-    return connection.exec_driver_sql(text, values).rowcount
+    if order is None:
+        columns = {name: [row[name] for row in rows] for name in rows[0]}
+        return connection.exec_driver_sql(text, columns).rowcount
+    take = itemgetter(*order)
+    return connection.exec_driver_sql(text, [take(row) for row in rows]).rowcount
 
 
 def dialect_insert(connection: Connection, table: Table) -> Any:
@@ -91,13 +158,6 @@ def dialect_insert(connection: Connection, table: Table) -> Any:
 
 def _inserts(dialect: str) -> Any:
     return (sqlite if dialect == "sqlite" else postgresql).insert
-
-
-def _insert(connection: Connection, statement: Any, rows: Sequence[dict[str, Any]]) -> int:
-    """Hand rows, all of the same keys, to the driver as they are: SQLAlchemy's work per row would cost the most."""
-    if not rows:
-        return 0
-    return _many(connection, *_compiled(connection.dialect, statement, list(rows[0])), rows)
 
 
 def _copy(connection: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None:

@@ -28,7 +28,7 @@ from aml.stream.working import Worker
 
 SESSION: Final = 10.0  # seconds until a silent worker's shards are another's
 FETCH: Final = 2 << 20  # bytes of a partition that Kafka hands out at once
-# One fetch is under way to a broker at a time: while it waits for partitions that are quiet, those that are not wait too.
+# One fetch at a time is under way to a broker: while it waits for quiet partitions, messages of the others wait too.
 LONG_POLL_MS: Final = 20
 _MEND: Final = 0.02  # seconds between looks at what must be sought
 _FULL: Final = 0.01

@@ -232,10 +232,9 @@ def _consumed(rows: pl.DataFrame, rejects: list[RejectRow]) -> dict[int, list[Co
         return {}
     codes = {name: code for code, name in enumerate(sorted(set(names)))}
     code = np.array([codes[name] for name in names], np.int64)
-    partition, offset = (
-        np.concatenate([rows.get_column(f"_{name}").to_numpy(), np.array([getattr(r, name) for r in rejects], np.int64)])
-        for name in ("partition", "offset")
-    )
+    unread = np.array([(r.partition, r.offset) for r in rejects], np.int64).reshape(-1, 2)
+    read = np.stack([rows.get_column("_partition").to_numpy(), rows.get_column("_offset").to_numpy()], axis=1)
+    partition, offset = np.concatenate([read, unread]).T
     keys = np.stack([partition, code, offset])
     keys = keys[:, np.lexsort(keys[::-1])]
     first = np.flatnonzero(_new(keys))

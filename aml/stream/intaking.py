@@ -154,7 +154,7 @@ class Intake:
             if not self._core.held:
                 break
         self._since, self._last = None, time.monotonic()
-        # Under steady traffic the broker always has something more: what the client knows to be read to its end is live.
+        # Under steady traffic the broker always has more: what is read to the end that the client knows of is live.
         self._consumer.pause(self._balance.waiting(place for place in self._places if not self._consumer.ended(place)))
 
     def _ended(self) -> dict[Place, bool]:

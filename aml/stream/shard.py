@@ -292,5 +292,6 @@ def _next(at: int, offset: int, topic: str, shard: int) -> int:
 
 def _received(blocks: Sequence[tuple[int, Block]]) -> I64:
     """Chosen by their coordinates: as many of a long step as of short ones."""
-    parts = [rows["received"][(rows["offset"] + rows["index"]) % _ONE_IN == 0] for rows in (b.rows for _, b in blocks) if rows.n]
-    return np.concatenate(parts) if parts else np.zeros(0, np.int64)
+    held = [block.rows for _, block in blocks if block.rows.n]
+    parts = [rows["received"][(rows["offset"] + rows["index"]) % _ONE_IN == 0] for rows in held]
+    return np.concatenate([np.zeros(0, np.int64), *parts])
