@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import chain
@@ -133,6 +134,8 @@ def _given(table: Table, names: tuple[str, ...]) -> Any:
     return func.unnest(*columns).table_valued(*names, name="given").render_derived()
 
 
+# In binary no text of an array needs to be escaped.
+_PARAMETER = re.compile(r"%\((\w+)\)s")
 _Text = tuple[str, tuple[str, ...] | None]
 
 
@@ -146,7 +149,7 @@ def _compiled(dialect: Dialect, statement: Any, columns: list[str] | None) -> _T
 def _many(connection: Connection, text: str, order: tuple[str, ...] | None, rows: Sequence[dict[str, Any]]) -> int:
     if order is None:
         columns = {name: [row[name] for row in rows] for name in rows[0]}
-        return connection.exec_driver_sql(text, columns).rowcount
+        return connection.exec_driver_sql(_PARAMETER.sub(r"%(\1)b", text), columns).rowcount
     take = itemgetter(*order)
     return connection.exec_driver_sql(text, [take(row) for row in rows]).rowcount
 
