@@ -29,6 +29,7 @@ def intake(
 
     What cannot be read goes to the topic's dead letters as it came. Several intakes share the partitions.
     """
+    from aml.pipeline.threads import hasty_threads, settled_objects
     from aml.stream import logs
     from aml.stream.health import serving
     from aml.stream.member import claim
@@ -49,6 +50,8 @@ def intake(
         stack.enter_context(serving(watch.metrics, watch.pulse))
         made = wire(settings, member, profile, stop.is_set, watch)
         log.info("%s reads %s at %s: stop it with Ctrl-C or SIGTERM", member.name, settings.bank, settings.brokers)
+        stack.enter_context(hasty_threads())
+        settled_objects()
         made.run()
     log.info("%s ended: %d records read, %d rejected, all handed on", member.name, watch.rows, watch.rejected)
     if json:

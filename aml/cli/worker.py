@@ -48,7 +48,7 @@ def worker(
     from aml.cli.codes import ExitCode, ends_with
     from aml.pipeline.inforce import load_judgement
     from aml.pipeline.kernels import compile_kernels
-    from aml.pipeline.threads import hasty_threads
+    from aml.pipeline.threads import hasty_threads, settled_objects
     from aml.store.database import open_database
     from aml.store.statefolder import folder_of
     from aml.stream import logs
@@ -84,6 +84,7 @@ def worker(
         stack.enter_context(hasty_threads())
         log.info("%s works on %s: stop it with Ctrl-C or SIGTERM", member.name, database.name)
         stack.enter_context(serving(watch.metrics, watch.pulse))
+        settled_objects()
         work(settings, member, database, judgement, late, folder, stop, watch, snapshots)
     log.info("%s ended: %d steps, %d findings told", member.name, watch.steps, watch.changes)
     if json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import queue
 import sys
 import threading
@@ -28,6 +29,12 @@ def hasty_threads() -> Iterator[None]:
         yield
     finally:
         sys.setswitchinterval(usual)
+
+
+def settled_objects() -> None:
+    """Let the collector of garbage pass over all that is there now: modules and rules, which stay until the end."""
+    gc.collect()
+    gc.freeze()
 
 
 class Ahead(Generic[T]):

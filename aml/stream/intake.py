@@ -225,8 +225,8 @@ def _consumed(rows: pl.DataFrame, rejects: list[RejectRow]) -> dict[int, list[Co
 
     Messages one after another that hold as many are one run.
     """
-    told = [rows.get_column(name) for name in ("institution", "source")]
-    names = [(*pair, day) for *pair, day in zip(*(one.to_list() for one in told), _days(rows), strict=True)]
+    told = (rows.get_column(name).to_list() for name in ("institution", "source"))
+    names = list(zip(*told, _days(rows), strict=True))
     names += [(r.institution, r.source, r.day) for r in rejects]
     if not names:
         return {}
@@ -244,7 +244,8 @@ def _consumed(rows: pl.DataFrame, rejects: list[RejectRow]) -> dict[int, list[Co
     known, found = list(codes), dict[int, list[Consumed]]()
     for p, c, low, high, many in zip(partition[begins].tolist(), code[begins].tolist(), offset[begins].tolist(),
                                      offset[ends].tolist(), n[begins].tolist(), strict=True):  # fmt: skip
-        found.setdefault(p, []).append(Consumed(low, high + 1, *known[c], many))
+        institution, source, day = known[c]
+        found.setdefault(p, []).append(Consumed(low, high + 1, institution, source, day, many))
     return found
 
 

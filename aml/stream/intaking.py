@@ -26,6 +26,7 @@ from aml.stream.partyfeed import PartyFeed
 
 ROWS, BYTES = 20_000, 6 << 20  # so much is flushed at once
 SOON, LATER = 0.02, 0.2  # seconds that a message waits at most: live, and while there is much more to read
+_AT_HAND: Final = 0.002
 EVERY: Final = 1.0  # seconds between flushes at most
 GRACE: Final = 3.0  # seconds that the last flush may take
 _log: Final = logging.getLogger("aml.intake")
@@ -93,15 +94,21 @@ class Intake:
 
     def _turn(self) -> None:
         self._gather()
-        polled = self._consumer.poll(self._patience(), ROWS)
+        self._poll(self._patience())
+        if self._due() and self._is_live():
+            # What was handed out now was fetched when the last poll asked: what came since is there too.
+            self._poll(_AT_HAND)
+        if self._due():
+            self._flush()
+
+    def _poll(self, seconds: float) -> None:
+        polled = self._consumer.poll(seconds, ROWS)
         reached("intake.after_poll")
         if polled.positions is not None:
             self._assign(polled.positions)
         if polled.messages:
             self._core.take(polled.messages)
             self._since = self._since or time.monotonic()
-        if self._due():
-            self._flush()
 
     def _gather(self) -> None:
         """Let messages come together, where one waits: a poll for every few of them keeps the broker busy."""
