@@ -16,7 +16,7 @@ from aml.engine.layout import T_DAYP, T_LEG
 from aml.engine.news import News
 from aml.pipeline.holders import HOLDER_TEXTS
 from aml.stream.foreign import make_hit
-from aml.stream.mail import Letter
+from aml.stream.mail import TABLES, Letter
 from aml.stream.wire import Array
 
 if TYPE_CHECKING:
@@ -28,8 +28,6 @@ _SAME: Final = (
 )  # fmt: skip
 _WHO: Final = ("debit_holder", "credit_holder", "conductor_holder", "conductor")
 _TEXTS: Final = ("branch", "terminal", "batch")
-# Which columns of which tables are places, and in which table's rows.
-_IN_TRANSACTIONS: Final = {"visits": "tx", "facts": "tx", "segments": "tx", "hits": "tx"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,51 +47,51 @@ class _Pile:
 
     def __init__(self, letters: list[Letter]) -> None:
         self.letters = letters
-        self._holders = _starts([letter.of("holders").size for letter in letters])
-        self._tx = _starts([letter.of("transactions").size for letter in letters])
+        self._holders = _starts(self._sizes("holders"))
+        self._tx = _starts(self._sizes("transactions"))
 
     def plain(self, name: str) -> Array:
-        return np.concatenate([letter.of(name) for letter in self.letters])
+        """A table of all letters."""
+        held = [letter.tables[name] for letter in self.letters if name in letter.tables]
+        # Joined as bytes: NumPy compares every field of every part before it lays records together.
+        return np.frombuffer(bytearray().join(part.tobytes() for part in held), TABLES[name])
 
     def transactions(self) -> Array:
-        parts = []
-        for letter, start in zip(self.letters, self._holders, strict=False):
-            table = letter.of("transactions").copy()
-            for name in _WHO:
-                table[name] = _moved(table[name], start)
-            parts.append(table)
-        return np.concatenate(parts)
+        table = self.plain("transactions")
+        start = self._start("transactions", self._holders)
+        for name in _WHO:
+            table[name] = _moved(table[name], start)
+        return table
 
     def by_transaction(self, name: str) -> Array:
         """A table whose column `tx`, or whose every value, is a place among transactions."""
-        parts = []
-        for letter, start in zip(self.letters, self._tx, strict=False):
-            table = letter.of(name).copy()
-            if table.dtype.names is None:
-                table = _moved(table, start)
-            else:
-                table["tx"] = _moved(table["tx"], start)
-            parts.append(table)
-        return np.concatenate(parts)
+        table, start = self.plain(name), self._start(name, self._tx)
+        if table.dtype.names is None:
+            return _moved(table, start)
+        if table.dtype["tx"].shape:
+            start = start[:, None]
+        table["tx"] = _moved(table["tx"], start)
+        return table
 
     def findings(self) -> tuple[Array, Array]:
         """Findings, and the sender of each."""
-        parts = []
-        for letter, start in zip(self.letters, self._holders, strict=False):
-            table = letter.of("findings").copy()
-            table["subject"] += start
-            parts.append(table)
-        senders = np.repeat([letter.head.sender for letter in self.letters], [part.size for part in parts])
-        return np.concatenate(parts), senders
+        table = self.plain("findings")
+        table["subject"] += self._start("findings", self._holders)
+        senders = np.array([letter.head.sender for letter in self.letters], np.int64)
+        return table, self._start("findings", senders)
 
     def hits(self) -> Array:
-        parts = []
-        for letter, holders, start in zip(self.letters, self._holders, self._tx, strict=False):
-            table = letter.of("hits").copy()
-            table["owner"] += holders
-            table["tx"] += start
-            parts.append(table)
-        return np.concatenate(parts)
+        table = self.plain("hits")
+        table["owner"] += self._start("hits", self._holders)
+        table["tx"] += self._start("hits", self._tx)
+        return table
+
+    def _sizes(self, name: str) -> I64:
+        return np.array([len(letter.tables.get(name, ())) for letter in self.letters], np.int64)
+
+    def _start(self, name: str, by_letter: I64) -> npt.NDArray[np.int32]:
+        """For each row of a table what its letter has."""
+        return np.repeat(by_letter.astype(np.int32), self._sizes(name))
 
 
 def read_letters(core: Core, letters: Iterable[Letter]) -> Incoming:
@@ -211,11 +209,11 @@ def _findings(core: Core, pile: _Pile, who: npt.NDArray[np.int32], tx: I64) -> s
     return keys
 
 
-def _starts(sizes: list[int]) -> list[int]:
-    return [0, *np.cumsum(sizes).tolist()]
+def _starts(sizes: I64) -> I64:
+    return np.cumsum(sizes) - sizes
 
 
-def _moved(places: npt.NDArray[Any], start: int) -> npt.NDArray[Any]:
+def _moved(places: npt.NDArray[Any], start: npt.NDArray[np.int32]) -> npt.NDArray[Any]:
     return np.where(places >= 0, places + start, places)
 
 

@@ -45,7 +45,7 @@ HIT: Final = np.dtype(
     [("detector", "i4"), ("owner", "i4"), ("tx", "i4"), ("segment", "i4"), ("opens", "?"), ("steps", "i4"),
      ("evidence", "i4")]
 )  # fmt: skip
-_TABLES: Final[dict[str, np.dtype[Any]]] = {
+TABLES: Final[dict[str, np.dtype[Any]]] = {
     "holders": HOLDER, "transactions": TRANSACTION, "visits": VISIT, "facts": FACT, "trails": TRAIL,
     "payers": np.dtype("i4"), "segments": SEGMENT, "findings": FINDING, "hits": HIT, "measured": np.dtype("f8"),
     "evidence": np.dtype("i4"),
@@ -78,7 +78,7 @@ class Letter(msgspec.Struct, frozen=True):
     def of(self, name: str) -> Array:
         """A table of the letter."""
         held = self.tables.get(name)
-        return np.zeros(0, _TABLES[name]) if held is None else held
+        return np.zeros(0, TABLES[name]) if held is None else held
 
 
 def pack_letter(head: Head, tables: dict[str, Array]) -> bytes:
@@ -90,7 +90,7 @@ def pack_letter(head: Head, tables: dict[str, Array]) -> bytes:
 def unpack_letter(value: bytes) -> Letter:
     """The letter of these bytes. Raises AmlError for what is none."""
     head, (data,) = unpack(RECORDS, value, Head)
-    return Letter(head, unpack_arrays(head.tables, data, _TABLES))
+    return Letter(head, unpack_arrays(head.tables, data, TABLES))
 
 
 def bundled(letters: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
