@@ -262,7 +262,8 @@ def test_a_backup_of_database_and_state_goes_on_where_the_topics_are(tmp_path: P
         for _ in range(2):  # epochs go on, payments too
             worker = service.start("worker")
             service.send(sent[len(sent) // 2 :][:2000], 50)
-            time.sleep(4)
+            owning(worker)
+            time.sleep(3)
             assert worker.stop() == 0
         for left in tmp_path.glob("aml.db*"):
             shutil.rmtree(left) if left.is_dir() else left.unlink()
@@ -276,12 +277,17 @@ def test_a_backup_of_database_and_state_goes_on_where_the_topics_are(tmp_path: P
         same(bank, f"sqlite:///{db}")
 
 
+def owning(worker: Process) -> None:
+    until = time.monotonic() + 60
+    while "has shards" not in worker.said:
+        assert time.monotonic() < until, worker.said
+        time.sleep(0.1)
+
+
 def test_sqlite_takes_one_worker(tmp_path: Path):
     with Broker(tmp_path / "kafka") as broker, Service(broker, tmp_path, f"sqlite:///{tmp_path}/x.db", 2, 1) as service:
         first = service.start("worker")
-        until = time.monotonic() + 60
-        while "has shards" not in first.said and time.monotonic() < until:
-            time.sleep(0.1)
+        owning(first)
         second = service.run("worker")
         assert second.returncode == 3
         assert "works on it, and SQLite takes one" in second.stderr.splitlines()[-1]
