@@ -6,6 +6,7 @@ and the database are plain objects; what the program itself does in a step is th
 
 from __future__ import annotations
 
+import copy
 import random
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -145,7 +146,7 @@ class World:
         self.group = [0] * self.partitions  # offsets that the intakes committed
         self.topics, self.store = Topics(self.shards), Store(self.shards)
         self.owner: dict[int, int] = {}  # who the broker says owns a shard, a worker's number
-        self.crashes = self.poisoned = 0
+        self.crashes = self.poisoned = self.restores = 0
         self.said: list[str] = []
 
     def publish(self, value: bytes) -> None:
@@ -217,9 +218,10 @@ class World:
     def inputs(self, shard: Shard, number: int) -> tuple[list[Any], list[Any]]:
         """What a shard reads next: some of both topics."""
         legs, records = (self.topics.logs[kind][number] for kind in (LEGS, RECORDS))
-        n, m = self.chance.randint(0, 4), self.chance.randint(0, 6)
+        # Kafka hands out both topics as it likes: one may lag far behind the other.
+        n, m = (self.chance.choice((0, most)) for most in (self.chance.randint(0, 4), self.chance.randint(0, 12)))
         blocks = list(enumerate(legs))[shard.at[0] : shard.at[0] + n]
-        letters = list(enumerate(records))[shard.at[1] : shard.at[1] + m]
+        letters = list(enumerate(records))[shard.at[1] : shard.at[1] + m] if shard.hears else []
         return (
             [(offset, unpack_block(value)) for offset, value in blocks],
             [(offset, unpack_letters(value)) for offset, value in letters],
@@ -232,6 +234,7 @@ class World:
         chance = self.chance
         lines = [b"%d" % number for number in range(len(self.rows))]
         workers: dict[int, Iterator[None]] = {}
+        backup: Store | None = None
         self.rebalance(range(chance.randint(1, 3)))
         intakes = self.new_intakes()
         while lines or chance.random() < 0.9:
@@ -250,6 +253,13 @@ class World:
                 intakes = self.new_intakes(overlap=intakes if chance.random() < 0.3 else ())
             if chance.random() < 0.04:
                 self.rebalance(range(chance.randint(1, 3)))
+            if chance.random() < 0.05:
+                backup = copy.deepcopy(self.store)
+            if backup is not None and chance.random() < 0.03:
+                # Workers are stopped, the database is an older one; topics and snapshots are as they are.
+                workers.clear()
+                self.store = copy.deepcopy(backup)
+                self.restores += 1
             for number in set(self.owner.values()) - workers.keys():
                 workers[number] = self.worker(number)
             next(chance.choice([*workers.values(), *intakes]))

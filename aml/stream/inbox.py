@@ -49,11 +49,15 @@ class Inbox:
         """Bytes that wait."""
         return self._bytes
 
-    def open(self, shard: int, legs: int, records: int) -> None:
-        """From now on collect a shard's messages from these offsets on."""
+    def open(self, shard: int, legs: int) -> None:
+        """From now on collect a shard's payments from this offset on; its letters not yet."""
         with self._lock:
             self._drop(shard)
             self._queues[LEGS, shard] = _Queue(legs)
+
+    def hear(self, shard: int, records: int) -> None:
+        """From now on collect its letters too, from this offset on."""
+        with self._lock:
             self._queues[RECORDS, shard] = _Queue(records)
 
     def close(self, shard: int) -> None:

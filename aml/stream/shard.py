@@ -99,6 +99,14 @@ class Shard:
             )
         self.epoch, self.all_told_to = row.epoch, ends
 
+    @property
+    def hears(self) -> bool:
+        """Whether letters may be read: not before all payments that earlier owners told the others of are known here.
+
+        What lies in the legs beyond the end that was read at the takeover, nobody can have told of.
+        """
+        return self.at[0] >= self.all_told_to[0]
+
     def markers(self, epoch: int, now: int) -> list[tuple[int, bytes]]:
         """What every shard is told at a takeover, before anything else under the new epoch: messages by receiver."""
         me, of = self.terms.shard, self.terms.shards
@@ -261,7 +269,8 @@ class Shard:
 
     def _records_of(self, numbers: I64) -> list[EvidenceRecord]:
         rows = self.core.movements.rows["row"][self.core.engine.transactions.places(numbers)]
-        return evidence_records(self.records.take(np.unique(rows[rows >= 0]))) if rows.size else []
+        rows = np.unique(rows[rows != NOWHERE])  # one that was let go long ago, and is told of again
+        return evidence_records(self.records.take(rows)) if rows.size else []
 
     def _letter(self, to: int, out: Outgoing, now: int) -> bytes:
         return write_letter(self.core, Head(self.terms.shard, self.epoch, to, RECORD, now), out)

@@ -105,12 +105,13 @@ def replay(shard: Shard, row: ShardRow, log: Log, now: int) -> None:
             "lay between was removed before it was read; raise the topics' retention, and begin with a new database"
         )
     legs, records = log.read(LEGS, number, shard.at[0], row.legs), log.read(RECORDS, number, shard.at[1], row.records)
-    while shard.at != (row.legs, row.records):
-        blocks = [(offset, unpack_block(value)) for offset, value in _some(legs)]
-        letters = [(offset, unpack_letters(value)) for offset, value in _some(records)]
-        if not blocks and not letters:
-            raise AmlError(f"shard {number}: its topics end before the database's {(row.legs, row.records)}")
-        shard.step(blocks, letters, now, silent=True)
+    # The payments first: letters tell of some of them, whoever else evaluated them before.
+    while blocks := [(offset, unpack_block(value)) for offset, value in _some(legs)]:
+        shard.step(blocks, [], now, silent=True)
+    while letters := [(offset, unpack_letters(value)) for offset, value in _some(records)]:
+        shard.step([], letters, now, silent=True)
+    if shard.at != (row.legs, row.records):
+        raise AmlError(f"shard {number}: its topics end before the database's {(row.legs, row.records)}")
 
 
 def _some(messages: Iterator[tuple[int, bytes]]) -> list[tuple[int, bytes]]:

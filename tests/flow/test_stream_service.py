@@ -225,7 +225,7 @@ def test_faust_begins_where_the_database_stands_and_nowhere_else(tmp_path: Path,
             return {}  # nothing is mended: what Faust does by itself is what counts
 
     inbox = Noted()
-    inbox.open(0, 7, 0)
+    inbox.open(0, 7)
     terms = FaustTerms(
         broker.bootstrap, {}, group, "one", {LEGS: legs, RECORDS: records}, tmp_path
     )  # fmt: skip
