@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -21,6 +21,7 @@ from aml.pipeline.carried import Carried, carry
 from aml.pipeline.watermark import RANK
 from aml.stream.block import Block, pack_block, spread
 from aml.stream.decode import Decoder, Message
+from aml.stream.missing import nulls
 from aml.stream.wire import BlockHead, Consumed, RejectRow, SourceRange
 
 I64 = npt.NDArray[np.int64]
@@ -56,7 +57,8 @@ class Flushed:
     """One flush: a block by shard, dead letters, the offsets to commit once all of it is acknowledged.
 
     rows, rejected: elements read and not; event_time: by source partition that gave records, their median time, UTC µs;
-    reached: by source partition the latest broker timestamp, UTC µs, 0 of an empty range.
+    reached: by source partition the latest broker timestamp, UTC µs, 0 of an empty range; missing: how many of the
+    rows lack a field.
     """
 
     blocks: list[bytes]
@@ -66,6 +68,7 @@ class Flushed:
     rejected: Counter[str]
     event_time: dict[Place, int]
     reached: dict[Place, int]
+    missing: dict[str, int] = field(default_factory=dict)
 
 
 class IntakeCore:
@@ -121,7 +124,8 @@ class IntakeCore:
         self._next |= offsets
         dead, rejected = _dead(messages, decoded.rejects, now), Counter(r.code for r in decoded.rejects)
         reached = {(r.topic, r.partition): r.reached_at for r in ranges}
-        return Flushed(blocks, dead, offsets, rows.height, rejected, _medians(timed, ranges), reached)
+        missing = nulls(rows) if rows.height else {}
+        return Flushed(blocks, dead, offsets, rows.height, rejected, _medians(timed, ranges), reached, missing)
 
     def _some(self, most: int) -> list[Message]:
         if self._bytes <= most:

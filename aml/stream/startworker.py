@@ -16,8 +16,8 @@ from aml.pipeline.inforce import Judgement
 from aml.store.database import Database
 from aml.stream import settings as names
 from aml.stream.chores import Chores, Told
+from aml.stream.drift import Drift
 from aml.stream.faustapp import FaustTerms, make_app
-from aml.stream.figures import tell
 from aml.stream.inbox import Inbox
 from aml.stream.kafkalog import KafkaLog
 from aml.stream.knock import knock
@@ -61,8 +61,9 @@ def work(
     worker = Worker(terms, inbox, log, takeovers, stop.is_set, watcher, every)
     relay = Relay(database, Told(connection.producer()), settings.topic(names.ALERTS))
     watcher.inbox = lambda: inbox.size
+    watcher.drift = None if judgement.models is None else Drift(judgement.models)
     manifests = ManifestReader(connection, settings.topic(names.MANIFESTS), database)
-    chores = Chores(database, relay, lambda: worker.epochs, member.id, manifests, partial(tell, watcher.metrics))
+    chores = Chores(database, relay, lambda: worker.epochs, member.id, manifests, watcher.figures)
     chores.claim()
     failure = _Failure()
     steps = _thread("steps", worker.run, failure, stop)
