@@ -55,6 +55,7 @@ def boards() -> dict[str, list[Panel]]:
             _of("aml_reconcile_gap", "source"),
             _of("aml_feed_silent", "source"),
             _of("aml_sequence_gaps", "source"),
+            _of("aml_reused_ids"),
         ],
         "detection": [
             _of("aml_transactions_total", "result"),
