@@ -69,7 +69,7 @@ METRICS: Final = (
     Metric("aml_reconcile_gap", GAUGE, WORKER, "elements consumed less what became of them: must be 0", ("source",)),
     Metric("aml_feed_silent", GAUGE, WORKER, "1 where a source's volume is far from its usual weekday's", ("source",)),
     Metric("aml_sequence_gaps", GAUGE, WORKER, "source_sequence numbers that are missing", ("source",)),
-    Metric("aml_reused_ids", GAUGE, WORKER, "ids that came again under another first account, as `aml reconcile` found"),
+    Metric("aml_reused_ids", GAUGE, WORKER, "ids that came again under another first account, as reconcile found"),
     Metric("aml_stage_duration_seconds", HISTOGRAM, BOTH, "time by stage of a flush or step", ("stage",), _FAST),
 )  # fmt: skip
 BY_NAME: Final[Mapping[str, Metric]] = {metric.name: metric for metric in METRICS}

@@ -79,7 +79,7 @@ ALARMS: Final = (
           "{{ $value | humanizePercentage }} of what came was rejected"),
     Alarm("AmlSequenceGaps", "max by (source) (aml_sequence_gaps) > 0", "1h", TICKET,
           "{{ $labels.source }}: {{ $value }} numbers of source_sequence never came"),
-    Alarm("AmlReusedIds", "max(delta(aml_reused_ids[1d])) > 0", "5m", TICKET,
+    Alarm("AmlReusedIds", "max(aml_reused_ids) - max(aml_reused_ids offset 1d) > 0", "5m", TICKET,
           "ids of payments came again under another first account: {{ $value }} in a day"),
     Alarm("AmlShardsWaiting", "sum(aml_shards_assigned) > sum(aml_shards_owned)", "5m", PAGE,
           "shards that a worker was given and does not hold"),
