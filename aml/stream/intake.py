@@ -30,7 +30,7 @@ Place = tuple[str, int]
 """Topic and partition."""
 SKEW: Final = 5_000_000  # µs by which a broker's clock may differ from ours
 LARGEST: Final = 6 << 20  # bytes of a block; brokers are told 8 MiB
-_CONNECT: Final = "__connect.errors."
+CONNECT: Final = "__connect.errors."
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,9 +260,9 @@ def _dead(messages: list[Message], rejects: list[RejectRow], now: int) -> list[D
 def _why(m: Message, found: list[RejectRow], now: int) -> list[tuple[str, bytes]]:
     """Headers in the words of Kafka Connect, and our own."""
     told = {
-        f"{_CONNECT}topic": m.topic, f"{_CONNECT}partition": m.partition, f"{_CONNECT}offset": m.offset,
-        f"{_CONNECT}stage": "VALUE_CONVERTER", f"{_CONNECT}exception.class.name": "aml.Rejected",
-        f"{_CONNECT}exception.message": found[0].detail[:500],
+        f"{CONNECT}topic": m.topic, f"{CONNECT}partition": m.partition, f"{CONNECT}offset": m.offset,
+        f"{CONNECT}stage": "VALUE_CONVERTER", f"{CONNECT}exception.class.name": "aml.Rejected",
+        f"{CONNECT}exception.message": found[0].detail[:500],
         "aml.error.code": ",".join(reject.code for reject in found[:100]),
         "aml.error.index": ",".join(str(reject.index) for reject in found[:100]),
         "aml.error.attempts": 1, "aml.first_seen": now,

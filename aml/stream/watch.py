@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from aml.metrics import INTAKE, WORKER, Metrics
@@ -12,13 +13,15 @@ from aml.stream.client import Place
 from aml.stream.drift import Drift
 from aml.stream.figures import Figures, tell
 from aml.stream.health import Pulse
-from aml.stream.intake import Flushed
+from aml.stream.intake import CONNECT, DeadMessage, Flushed
 from aml.stream.missing import Missing
 from aml.stream.shard import Shard
+from aml.stream.traces import trace_id
 from aml.stream.working import Done
 
 _SECOND: Final = 1_000_000
 _LAG_EVERY: Final = 2.0
+_log: Final = logging.getLogger("aml.intake")
 
 
 class IntakeWatch:
@@ -43,6 +46,8 @@ class IntakeWatch:
             self.metrics.of("aml_elements_total", "rejected").inc(n)
             self.metrics.of("aml_dlq_total", code).inc(n)
         self.metrics.of("aml_stage_duration_seconds", "flush").observe(seconds)
+        if done.dead:
+            _tell_dead(done.dead)
         self._missing.add(done.rows, done.missing)
         self._reached |= {place: at for place, at in done.reached.items() if at}
         if time.monotonic() >= self._next:
@@ -64,6 +69,18 @@ class IntakeWatch:
             labels = (topic, str(partition))
             self.metrics.of("aml_feed_lag_records", *labels).set(records)
             self.metrics.of("aml_feed_lag_seconds", *labels).set(max(0.0, now - at) if records and at else 0.0)
+
+
+def _tell_dead(dead: Sequence[DeadMessage]) -> None:
+    """One line of a flush's dead letters, with where the first of them stood and its trace."""
+    first = dict(dead[0].headers)
+    place = {name: first[f"{CONNECT}{name}"].decode() for name in ("topic", "partition", "offset")}
+    _log.warning(
+        "%d messages were not read whole, the first at %s[%s] offset %s (%s): see `aml dlq list`",
+        len(dead), *place.values(), first["aml.error.code"].decode()[:200],
+        extra={"topic": place["topic"], "partition": int(place["partition"]), "offset": int(place["offset"]),
+               "trace_id": trace_id(dead[0].headers)},
+    )  # fmt: skip
 
 
 class WorkerWatch:
