@@ -17,6 +17,8 @@ import msgspec
 from aml.domain.transaction import RejectCode
 
 LARGEST_BATCH: Final = 100_000  # elements of a message: more than the shortest payments that 8 MiB hold
+LARGEST_MESSAGE: Final = 8 << 20  # bytes of a message's value, once it is unpacked: brokers count it packed
+_CUT: Final = 64 << 10  # bytes of a larger one that are kept
 _STRUCTURED: Final = b"application/cloudevents"
 _EVENT: Final = b'"specversion"'
 _FRAMED: Final = 5  # Confluent's magic byte and the number of a schema
@@ -83,7 +85,14 @@ def lay_out(messages: Iterable[Message]) -> Sheet:
     for number, message in enumerate(messages):
         value = message.value
         # By far the most: an object on one line, nothing around it.
-        if value and value[0] == 0x7B and not message.headers and b"\n" not in value and _EVENT not in value:
+        if (
+            value
+            and value[0] == 0x7B
+            and not message.headers
+            and len(value) <= LARGEST_MESSAGE
+            and b"\n" not in value
+            and _EVENT not in value
+        ):
             lines.append(value)
             numbers.append(number)
             indices.append(0)
@@ -102,6 +111,10 @@ class _Layout:
 
     def message(self, message: Message) -> None:
         whole = message.value or b""
+        if len(whole) > LARGEST_MESSAGE:
+            told = f"{len(whole):,} bytes, more than {LARGEST_MESSAGE:,}: send smaller batches (its beginning is kept)"
+            self._refuse(_Unreadable(RejectCode.NOT_AN_OBJECT, told), whole[:_CUT])
+            return
         value = whole[_FRAMED:] if whole[:1] == b"\0" and len(whole) > _FRAMED else whole
         structured = self._headers(message.headers)
         value = value.strip(_SPACE)
