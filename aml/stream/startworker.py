@@ -30,7 +30,7 @@ from aml.stream.takeovers import Takeovers, WorkerTerms, patiently
 from aml.stream.watch import WorkerWatch
 from aml.stream.working import Worker
 
-ENDS_IN: Final = 6.0  # seconds that the last step may take after the worker was told to stop
+ENDS_IN: Final = 3.0  # seconds that the last step may take after the worker was told to stop
 _log: Final = logging.getLogger("aml.worker")
 
 
