@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import sys
 import threading
 import time
@@ -17,7 +18,7 @@ from sqlalchemy.pool import NullPool
 from aml.store.database import open_database
 from aml.store.engine import parse_url
 from tests.broker import Broker
-from tests.service import Process, Service
+from tests.service import BANK, DEAD, Process, Service
 
 pytestmark = pytest.mark.thorough
 ENDS_IN = 10.0
@@ -159,3 +160,39 @@ def test_revoked_rights_end_the_worker_with_one_line_and_it_goes_on_once_they_ar
     finally:
         do(f"DROP OWNED BY {role}", f"DROP ROLE {role}")
         admin.dispose()
+
+
+def test_messages_of_any_size_pass_and_their_neighbours_too(tmp_path: Path):
+    """As large as brokers take them, unreadable and readable, and larger once they are unpacked."""
+    from kafka import KafkaProducer
+
+    largest = (8 << 20) - 1_000
+    many = b"\n".join(b'{"transaction_id":"%040x","void":true}' % n for n in range(90_000))[:largest]
+    values = [
+        b"{" + random.Random(1).randbytes(largest - 1).replace(b"\n", b"x"),
+        payment(1, purpose="x" * (largest - 400)),
+        b"[" + b"1," * (40 << 20) + b"1]",
+        many[: many.rindex(b"\n")],
+    ]
+    with Broker(tmp_path / "kafka") as broker, Service(broker, tmp_path, f"sqlite:///{tmp_path}/x.db", 4, 1) as service:
+        assert service.run("topics", "apply", "--shards", "4").returncode == 0
+        intake, worker = service.start("intake"), service.start("worker")
+        producer = KafkaProducer(
+            bootstrap_servers=broker.bootstrap, compression_type="lz4", max_request_size=1 << 30, linger_ms=0
+        )
+        for n, value in enumerate(values):
+            producer.send(BANK, payment(100 + 2 * n))
+            producer.send(BANK, value)
+            producer.send(BANK, payment(101 + 2 * n))
+        producer.flush()
+        producer.close()
+        voids = values[3].count(b"\n") + 1
+        report = service.reconciled(2 * len(values) + 3 + voids, 120)
+        assert report["rejected"].keys() <= {"not_json", "not_an_object"}
+        assert sum(report["rejected"].values()) == 2
+        assert report["scored"] == 2 * len(values) + 1 + voids
+        dead = broker.read(DEAD)
+        assert [len(message.value) for message in dead] == [largest, 64 << 10]
+        assert dead[0].value == values[0]
+        assert dict(dead[1].headers)["aml.error.cut"] == str(len(values[2])).encode()
+        assert [intake.stop(), worker.stop()] == [0, 0]
