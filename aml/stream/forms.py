@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from aml.domain.transaction import RejectCode
+from aml.feed.validate import LONGEST
 
 LARGEST_BATCH: Final = 100_000  # elements of a message: more than the shortest payments that 8 MiB hold
 LARGEST_MESSAGE: Final = 8 << 20  # bytes of a message's value, once it is unpacked: brokers count it packed
@@ -132,7 +133,7 @@ class _Layout:
         structured = False
         for name, told in headers:
             lower = name.lower()
-            if lower == "ce_source" and told:
+            if lower == "ce_source" and told and len(told) <= LONGEST:
                 self._source = told.decode("utf-8", "replace")
             elif lower == "content-type" and told and told.lower().startswith(_STRUCTURED):
                 structured = True
@@ -183,7 +184,9 @@ class _Layout:
         if not data.strip():
             self._fail(RejectCode.FIELD_MISSING, "data: a CloudEvent without it", element)
             return
-        before, self._source = self._source, event.source or self._source
+        before = self._source
+        if 0 < len(event.source.encode()) <= LONGEST:  # a longer one is no name of a feed
+            self._source = event.source
         try:
             # An event within an event's data is a payment's own field: nobody sends that.
             self._value(data) if _EVENT not in data else self._add([data])
