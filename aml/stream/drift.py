@@ -23,13 +23,13 @@ from aml.metrics import Metrics
 from aml.pipeline.scored import legs_for_models
 from aml.stream.missing import Window
 
-MOST: Final = 64  # legs that a step gives away
-_WAITING: Final = 256  # samples that wait to be looked at: the newest
+MOST: Final = 256  # legs that a step gives away
+_WAITING: Final = 128  # samples that wait to be looked at: the newest
 _TENTHS: Final = 10
 
 
 def sampled(rows: LegRows, instrument: npt.NDArray[np.uint8]) -> Legs:
-    """A copy of at most 64 of the legs, evenly spread over them. instrument: of every transaction, by its index."""
+    """A copy of at most 256 of the legs, evenly spread over them. instrument: of every transaction, by its index."""
     at = np.arange(rows.tx.size)[:: max(1, -(-rows.tx.size // MOST))]
     return legs_for_models(LegRows(*(column[at] for column in rows)), instrument)
 

@@ -65,7 +65,7 @@ def test_what_waits_is_bounded_by_the_newest():
     sample = next(pieces(random_legs(MOST)))
     for _ in range(10_000):
         drift.take(sample)
-    assert len(drift._waiting) == 256
+    assert len(drift._waiting) == 128
 
 
 @pytest.mark.parametrize("n", [0, 1, MOST, MOST + 1, 1_000, 12_345])
