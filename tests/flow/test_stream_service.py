@@ -168,7 +168,7 @@ def test_whatever_kills_worker_or_intake_nothing_is_lost_or_doubled(tmp_path: Pa
     part = -(-len(sent) // len(points))
     with Broker(tmp_path / "kafka") as broker, Service(broker, tmp_path, postgres_url, 4, 2) as service:
         service.send_parties(parties(bank))
-        service.settings["AML_SNAPSHOTS"] = "2"
+        service.settings["AML_SNAPSHOTS"] = "1"
         service.start("worker", "--name", "other")
         for n, (command, point) in enumerate(points):
             dying = service.start(command, AML_FAIL_POINT=f"{point}:{2 if command == 'worker' else 1}")
