@@ -76,7 +76,7 @@ class Hosted:
             for to, letter in step.letters:
                 self.letters[to].append([letter])
         if steps:
-            assert not commit(self.database, steps, self.judgement.scoring)
+            assert not commit(self.database, steps, self.judgement.scoring).lost
         return bool(steps)
 
     def rest(self) -> None:

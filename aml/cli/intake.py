@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import signal
-import threading
 from contextlib import ExitStack
 from typing import Annotated
 
@@ -31,6 +29,7 @@ def intake(
     """
     from aml.pipeline.threads import hasty_threads, settled_objects
     from aml.stream import logs
+    from aml.stream.ending import told_to_stop
     from aml.stream.health import serving
     from aml.stream.member import claim
     from aml.stream.settings import load_stream_settings
@@ -40,9 +39,7 @@ def intake(
     logs.begin("intake")
     log = logging.getLogger("aml.intake")
     settings = load_stream_settings()
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop = told_to_stop(log)
     watch = IntakeWatch()
     with ExitStack() as stack:
         member = claim(state_folder(), "intake", name)

@@ -30,16 +30,20 @@ def reconcile(
 
     Ends with code 1 where something does not add up, is still under way, or the broker cannot be asked.
     """
+    from aml.store.statefolder import folder_of
     from aml.stream import ask
     from aml.stream.reconcile import reconcile as reconciled
     from aml.stream.reconcile import report_object
     from aml.stream.settings import LEGS, RECORDS, load_stream_settings
+    from aml.stream.start import state_folder
 
     settings = load_stream_settings()
     inner = (settings.topic(LEGS), settings.topic(RECORDS))
     chosen = None if day is None else options.read_day(day, "--day")
-    with opened(db) as database:
-        report = reconciled(database, lambda: ask.peeker(settings), [settings.bank], inner, ask.elements_of, chosen)
+    with opened(db) as database, folder_of(database, state_folder()) as archive:
+        report = reconciled(
+            database, lambda: ask.peeker(settings), [settings.bank], inner, ask.elements_of, chosen, archive
+        )
     if json:
         for line in report.faults:
             render.say(line)

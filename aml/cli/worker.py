@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import signal
-import threading
 from contextlib import ExitStack, suppress
 from typing import Annotated
 
@@ -52,6 +50,7 @@ def worker(
     from aml.store.database import open_database
     from aml.store.statefolder import folder_of
     from aml.stream import logs
+    from aml.stream.ending import told_to_stop
     from aml.stream.health import serving
     from aml.stream.member import claim
     from aml.stream.settings import load_stream_settings
@@ -64,9 +63,7 @@ def worker(
     logs.begin("worker")
     log = logging.getLogger("aml.worker")
     settings = load_stream_settings()
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop = told_to_stop(log)
     judgement = load_judgement(profile, models, options.read_history_from(history_from))
     late = options.read_span(lateness)
     compile_kernels(render.say)

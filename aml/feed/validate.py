@@ -29,6 +29,7 @@ from aml.feed.raw import Chunk, Raw, Reject, Verdicts, quoted
 from aml.feed.texts import by_value, cleaned, coded
 from aml.feed.times import DAY, read_dates, read_instants
 
+LONGEST: Final = 500  # bytes of what names a record: databases index it
 YEAR_1990: Final = 631_152_000_000_000
 _OTHERWISE: Final = {"instrument": Instrument.OTHER, "channel": Channel.OTHER}
 _FLAGS: Final = {"true": True, "false": False, "1": True, "0": False, "yes": True, "no": False}
@@ -82,6 +83,7 @@ class _Judge:
 
     def transactions(self) -> pl.DataFrame:
         self._texts()
+        self._lengths()
         self._flags()
         self._words()
         self._required()
@@ -111,6 +113,13 @@ class _Judge:
             self.columns["intermediaries"] = texts
         for name, default in (("institution", self.terms.institution), ("source", self.terms.source)):
             self.columns[name] = self._get(name).fill_null(default)
+
+    def _lengths(self) -> None:
+        for name in ("transaction_id", "institution", "source"):
+            values = self.columns[name] if name in self.columns else self._get(name)
+            told = f"{name}: is longer than {LONGEST} bytes"
+            long = (values.str.len_bytes() > LONGEST).fill_null(False)
+            self.verdicts.reject_where(long, RejectCode.WRONG_TYPE, lambda _, told=told: told)  # type: ignore[misc]
 
     def _country(self, name: str, values: pl.Series) -> pl.Series:
         codes = by_value(values, lambda text: text.upper() if _COUNTRY.fullmatch(text.upper()) else None)

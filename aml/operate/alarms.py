@@ -17,6 +17,7 @@ LAG_SECONDS: Final = 300
 REJECTED_SHARE: Final = 0.001
 BACKLOG_DAYS: Final = 5
 SILENT_RULE_DAYS: Final = 30
+DRIFT: Final = 0.25  # stability index of a model's scores
 MEMORY_BYTES: Final = 3_400_000_000  # of the 4 GiB that deploy/compose.yaml gives a process
 PAGE, TICKET = "page", "ticket"
 RUNBOOK: Final = "deploy/RUNBOOK.md"
@@ -43,9 +44,11 @@ class Recorded:
 
 
 PER_THOUSAND: Final = "aml:findings_per_thousand:rate1d"
+ALERTS_PER_THOUSAND: Final = "aml:alerts_per_thousand:rate1d"
+_SCORED: Final = 'on () group_left () (sum(rate(aml_transactions_total{result="scored"}[1d])) > 0)'
 RECORDED: Final = (
-    Recorded(PER_THOUSAND, "1000 * sum by (rule) (rate(aml_findings_total[1d])) "
-             "/ on () group_left () (sum(rate(aml_transactions_total{result=\"scored\"}[1d])) > 0)"),
+    Recorded(PER_THOUSAND, f"1000 * sum by (rule) (rate(aml_findings_total[1d])) / {_SCORED}"),
+    Recorded(ALERTS_PER_THOUSAND, f"1000 * sum by (rule) (rate(aml_alerts_total[1d])) / {_SCORED}"),
 )  # fmt: skip
 
 _REJECTED: Final = 'sum(increase(aml_transactions_total{result="rejected"}[15m]))'
@@ -76,6 +79,8 @@ ALARMS: Final = (
           "{{ $value | humanizePercentage }} of what came was rejected"),
     Alarm("AmlSequenceGaps", "max by (source) (aml_sequence_gaps) > 0", "1h", TICKET,
           "{{ $labels.source }}: {{ $value }} numbers of source_sequence never came"),
+    Alarm("AmlReusedIds", "max(aml_reused_ids) - max(aml_reused_ids offset 1d) > 0", "5m", TICKET,
+          "ids of payments came again under another first account: {{ $value }} in a day"),
     Alarm("AmlShardsWaiting", "sum(aml_shards_assigned) > sum(aml_shards_owned)", "5m", PAGE,
           "shards that a worker was given and does not hold"),
     Alarm("AmlShardsMoving", "max by (instance) (increase(aml_rebalances_total[30m])) > 60", "5m", TICKET,
@@ -96,6 +101,8 @@ ALARMS: Final = (
           f"> {MEMORY_BYTES}", "10m", TICKET, "{{ $labels.instance }} holds {{ $value | humanize1024 }}B"),
     Alarm("AmlBacklogOld", f"max(aml_backlog_oldest_seconds) > {BACKLOG_DAYS * DAY}", "1h", TICKET,
           "the oldest alert without a decision waits for {{ $value | humanizeDuration }}"),
+    Alarm("AmlModelDrift", f"max by (model) (aml_model_score_psi) > {DRIFT}", "1h", TICKET,
+          "{{ $labels.model }} scores unlike its training: stability index {{ $value }}"),
     # A process that starts anew knows no hit of before: what was known is asked of Prometheus.
     Alarm("AmlRuleSilent", "time() - max by (rule) (max_over_time(aml_rule_last_hit_timestamp_seconds[60d:1h])) "
           f"> {SILENT_RULE_DAYS * DAY}", "1h", TICKET,

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from aml.content import folder
 from aml.metrics import BY_NAME, COUNTER, HISTOGRAM, Metric
-from aml.operate.alarms import PER_THOUSAND
+from aml.operate.alarms import ALERTS_PER_THOUSAND, PER_THOUSAND
 
 SOURCE: Final = {"type": "prometheus", "uid": "prometheus"}
 WIDE, HIGH, ACROSS = 8, 8, 24
@@ -50,15 +50,19 @@ def boards() -> dict[str, list[Panel]]:
             _of("aml_dlq_total", "code"),
             Panel('sum(rate(aml_transactions_total{result="rejected"}[1h])) '
                   '/ sum(rate(aml_transactions_total{result="consumed"}[1h]))', "", "share rejected", "percentunit"),
+            Panel("max by (field) (aml_missing_field_ratio)", "{{field}}", "", "percentunit"),
             _of("aml_watermark_age_seconds", "institution"),
             _of("aml_reconcile_gap", "source"),
             _of("aml_feed_silent", "source"),
             _of("aml_sequence_gaps", "source"),
+            _of("aml_reused_ids"),
         ],
         "detection": [
             _of("aml_transactions_total", "result"),
             _of("aml_findings_total", "rule"),
             Panel(PER_THOUSAND, "{{rule}}", "findings per 1,000 payments, by rule", "short"),
+            _of("aml_alerts_total", "band"),
+            Panel(ALERTS_PER_THOUSAND, "{{rule}}", "alerts per 1,000 payments, by leading rule", "short"),
             _of("aml_alerts_open", "band"),
             _of("aml_backlog_oldest_seconds"),
             Panel("time() - max by (rule) (aml_rule_last_hit_timestamp_seconds)", "{{rule}}",
@@ -74,6 +78,7 @@ def boards() -> dict[str, list[Panel]]:
                   BY_NAME["aml_partitions_assigned"].says, "short"),
             _of("aml_rebalances_total", "instance"),
             _of("aml_inbox_bytes", "instance"),
+            _of("aml_transactions_held", "instance"),
             _of("aml_db_outage_seconds_total", "instance"),
             _of("aml_outbox_pending"),
             _of("aml_snapshot_seconds"),
@@ -83,6 +88,8 @@ def boards() -> dict[str, list[Panel]]:
                   "cores in use", "short"),
         ],
         "models": [
+            _of("aml_model_score_psi", "model"),
+            _of("aml_feature_psi", "feature"),
             Panel(f"sum by (rule) (increase(aml_findings_total{_models()}[1d]))", "{{rule}}",
                   "findings of models in a day", "short"),
             Panel(f"sum(rate(aml_findings_total{_models()}[1d])) / sum(rate(aml_findings_total[1d]))", "",

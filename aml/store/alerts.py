@@ -5,6 +5,7 @@ Each change writes its history row and, where the database has a stream, the row
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -32,12 +33,13 @@ _WRITTEN = (*_STATE, "closed_at", "scoring_sha256", "action_version", "revision"
 
 @dataclass(slots=True)
 class Recomputed:
-    """How many alerts were raised, changed, withdrawn and woken."""
+    """How many alerts were raised, changed, withdrawn and woken; the raised by (leading rule, band)."""
 
     raised: int = 0
     changed: int = 0
     withdrawn: int = 0
     woken: int = 0
+    opened: Counter[tuple[str, str]] = field(default_factory=Counter)
 
 
 @dataclass(slots=True)
@@ -118,6 +120,7 @@ class AlertStore:
             if score.opens:
                 self._raise(pile, score, config, batch)
                 done.raised += 1
+                done.opened[score.parts[0].rule, score.band.value] += 1
             return
         kind = _kind_of_change(pile, score)
         if kind is None:

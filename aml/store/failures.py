@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
 from sqlalchemy.exc import (
     DataError,
@@ -57,6 +58,7 @@ def failure(name: str, error: DBAPIError) -> StoreError | DBAPIError:
 # What no waiting mends.
 _LASTING = ("permission denied", "authentication failed", "does not exist", "read-only", "readonly", "malformed",
             "not a database")  # fmt: skip
+_LIMITS: Final = "54"  # the server's own limits, in SQL's codes: a row too large for an index stays so
 
 
 def will_pass(error: BaseException) -> bool:
@@ -64,5 +66,7 @@ def will_pass(error: BaseException) -> bool:
     cause = error.__cause__ if isinstance(error, StoreError) else error
     if not isinstance(cause, OperationalError | InterfaceError):
         return isinstance(cause, DBAPIError) and cause.connection_invalidated
+    if str(getattr(cause.orig, "sqlstate", None)).startswith(_LIMITS):
+        return False
     said = str(cause.orig).lower()
     return not any(sign in said for sign in _LASTING)

@@ -19,7 +19,7 @@ import polars as pl
 from aml.feed.lines import Block as Lines
 from aml.feed.ndjson import NdjsonReader
 from aml.feed.raw import Chunk
-from aml.feed.validate import Terms, validate
+from aml.feed.validate import LONGEST, Terms, validate
 from aml.stream.forms import LARGEST_BATCH, Message, Sheet, lay_out
 from aml.stream.wire import RejectRow
 
@@ -107,8 +107,14 @@ def _says(record: bytes) -> tuple[str, str]:
         found = _named(record)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         return "", ""
-    institution, source = (text.strip() if isinstance(text, str) else "" for text in (found.institution, found.source))
+    institution, source = map(_name, (found.institution, found.source))
     return institution, source
+
+
+def _name(told: Any) -> str:
+    """A name as it counts; nothing where it is none, or longer than names may be."""
+    name = told.strip() if isinstance(told, str) else ""
+    return name if len(name.encode("utf-8", "surrogatepass")) <= LONGEST else ""
 
 
 def day_of(at: int) -> str:

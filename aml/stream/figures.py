@@ -26,6 +26,7 @@ class Figures:
     open: dict[str, float] = field(default_factory=dict)
     oldest: float = 0.0
     unsent: int = 0
+    reused: int = 0
 
 
 def read_figures(database: Database) -> Figures:
@@ -43,7 +44,7 @@ def read_figures(database: Database) -> Figures:
     found.gap = {f"{p.topic}[{p.partition}]": float(p.unaccounted) for p in report.partitions}
     found.silent = {feed.source: 0.0 for feed in known.counts} | {one["source"]: 1.0 for one in report.silent}
     found.missing = {one["source"]: float(one["missing"]) for one in report.gaps}
-    found.unsent = report.unsent
+    found.unsent, found.reused = report.unsent, report.reused
     return found
 
 
@@ -56,3 +57,4 @@ def tell(metrics: Metrics, figures: Figures | None) -> None:
     metrics.only("aml_alerts_open", shown.open)
     metrics.of("aml_backlog_oldest_seconds").set(shown.oldest)
     metrics.of("aml_outbox_pending").set(shown.unsent)
+    metrics.of("aml_reused_ids").set(shown.reused)

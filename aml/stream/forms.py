@@ -15,8 +15,11 @@ from typing import Final, NamedTuple
 import msgspec
 
 from aml.domain.transaction import RejectCode
+from aml.feed.validate import LONGEST
 
 LARGEST_BATCH: Final = 100_000  # elements of a message: more than the shortest payments that 8 MiB hold
+LARGEST_MESSAGE: Final = 8 << 20  # bytes of a message's value, once it is unpacked: brokers count it packed
+_CUT: Final = 64 << 10  # bytes of a larger one that are kept
 _STRUCTURED: Final = b"application/cloudevents"
 _EVENT: Final = b'"specversion"'
 _FRAMED: Final = 5  # Confluent's magic byte and the number of a schema
@@ -83,7 +86,14 @@ def lay_out(messages: Iterable[Message]) -> Sheet:
     for number, message in enumerate(messages):
         value = message.value
         # By far the most: an object on one line, nothing around it.
-        if value and value[0] == 0x7B and not message.headers and b"\n" not in value and _EVENT not in value:
+        if (
+            value
+            and value[0] == 0x7B
+            and not message.headers
+            and len(value) <= LARGEST_MESSAGE
+            and b"\n" not in value
+            and _EVENT not in value
+        ):
             lines.append(value)
             numbers.append(number)
             indices.append(0)
@@ -102,6 +112,10 @@ class _Layout:
 
     def message(self, message: Message) -> None:
         whole = message.value or b""
+        if len(whole) > LARGEST_MESSAGE:
+            told = f"{len(whole):,} bytes, more than {LARGEST_MESSAGE:,}: send smaller batches (its beginning is kept)"
+            self._refuse(_Unreadable(RejectCode.NOT_AN_OBJECT, told), whole[:_CUT])
+            return
         value = whole[_FRAMED:] if whole[:1] == b"\0" and len(whole) > _FRAMED else whole
         structured = self._headers(message.headers)
         value = value.strip(_SPACE)
@@ -119,7 +133,7 @@ class _Layout:
         structured = False
         for name, told in headers:
             lower = name.lower()
-            if lower == "ce_source" and told:
+            if lower == "ce_source" and told and len(told) <= LONGEST:
                 self._source = told.decode("utf-8", "replace")
             elif lower == "content-type" and told and told.lower().startswith(_STRUCTURED):
                 structured = True
@@ -170,7 +184,9 @@ class _Layout:
         if not data.strip():
             self._fail(RejectCode.FIELD_MISSING, "data: a CloudEvent without it", element)
             return
-        before, self._source = self._source, event.source or self._source
+        before = self._source
+        if 0 < len(event.source.encode()) <= LONGEST:  # a longer one is no name of a feed
+            self._source = event.source
         try:
             # An event within an event's data is a payment's own field: nobody sends that.
             self._value(data) if _EVENT not in data else self._add([data])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -21,6 +21,7 @@ from aml.pipeline.carried import Carried, carry
 from aml.pipeline.watermark import RANK
 from aml.stream.block import Block, pack_block, spread
 from aml.stream.decode import DAY, Decoder, Message, day_of
+from aml.stream.missing import nulls
 from aml.stream.wire import BlockHead, Consumed, RejectRow, SourceRange
 
 I64 = npt.NDArray[np.int64]
@@ -28,8 +29,12 @@ U64 = npt.NDArray[np.uint64]
 Place = tuple[str, int]
 """Topic and partition."""
 SKEW: Final = 5_000_000  # µs by which a broker's clock may differ from ours
-LARGEST: Final = 6 << 20  # bytes of a block; brokers are told 8 MiB
-_CONNECT: Final = "__connect.errors."
+LARGEST: Final = 6 << 20  # bytes of messages that go into a flush
+# Bytes of a block of several messages. One message alone gives 40 MiB at most, and brokers are told 64.
+LARGEST_BLOCK: Final = 40 << 20
+LARGEST_DEAD: Final = 48 << 20  # bytes of a dead letter; of a larger one only the beginning goes
+_CUT: Final = 64 << 10
+CONNECT: Final = "__connect.errors."
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +61,8 @@ class Flushed:
     """One flush: a block by shard, dead letters, the offsets to commit once all of it is acknowledged.
 
     rows, rejected: elements read and not; event_time: by source partition that gave records, their median time, UTC µs;
-    reached: by source partition the latest broker timestamp, UTC µs, 0 of an empty range.
+    reached: by source partition the latest broker timestamp, UTC µs, 0 of an empty range; missing: how many of the
+    rows lack a field.
     """
 
     blocks: list[bytes]
@@ -66,6 +72,7 @@ class Flushed:
     rejected: Counter[str]
     event_time: dict[Place, int]
     reached: dict[Place, int]
+    missing: dict[str, int] = field(default_factory=dict)
 
 
 class IntakeCore:
@@ -102,12 +109,15 @@ class IntakeCore:
         self._bytes += _size(messages)
         self._seen = max(self._seen, max((m.at for m in messages), default=0))
 
-    def flush(self, now: int, assigned: Mapping[Place, Assigned], most: int = LARGEST) -> Flushed:
+    def flush(
+        self, now: int, assigned: Mapping[Place, Assigned], most: int = LARGEST, count: int | None = None
+    ) -> Flushed:
         """Pack what waits, at most so many bytes of it (but one message at least); an empty flush says where it stands.
 
-        now: UTC µs; assigned: every source partition that this intake reads now. Call again while `held` is not 0.
+        now: UTC µs; assigned: every source partition that this intake reads now; count: messages at most, where not all
+        that wait. Call again while `held` is not 0.
         """
-        messages = self._some(most)
+        messages = self._some(most, count or len(self._held))
         decoded = self._decoder.decode(messages)
         rows = self._resolve(decoded.rows) if decoded.rows.height else decoded.rows
         timed = [*_timed(rows)]
@@ -117,21 +127,26 @@ class IntakeCore:
         ranges = self._ranges(messages, highest, _consumed(rows, decoded.rejects), assigned, now)
         heads = [self._head(shard, now, ranges, decoded.rejects) for shard in range(self.shards)]
         blocks = [pack_block(Block(head, *part)) for head, part in zip(heads, self._spread(rows), strict=True)]
+        if len(messages) > 1 and max(map(len, blocks)) > LARGEST_BLOCK:
+            self._held.extendleft(reversed(messages))
+            self._bytes += _size(messages)
+            return self.flush(now, assigned, most, len(messages) // 2)
         offsets = {(r.topic, r.partition): r.next for r in ranges}
         self._next |= offsets
         dead, rejected = _dead(messages, decoded.rejects, now), Counter(r.code for r in decoded.rejects)
         reached = {(r.topic, r.partition): r.reached_at for r in ranges}
-        return Flushed(blocks, dead, offsets, rows.height, rejected, _medians(timed, ranges), reached)
+        missing = nulls(rows) if rows.height else {}
+        return Flushed(blocks, dead, offsets, rows.height, rejected, _medians(timed, ranges), reached, missing)
 
-    def _some(self, most: int) -> list[Message]:
-        if self._bytes <= most:
+    def _some(self, most: int, count: int) -> list[Message]:
+        if self._bytes <= most and len(self._held) <= count:
             taken = list(self._held)
             self._held.clear()
             self._bytes = 0
             return taken
         taken = [self._held.popleft()]
         size = _size(taken)
-        while self._held and size + (more := len(self._held[0].value or b"")) <= most:
+        while self._held and len(taken) < count and size + (more := len(self._held[0].value or b"")) <= most:
             taken.append(self._held.popleft())
             size += more
         self._bytes -= size
@@ -264,8 +279,8 @@ def _days(rows: pl.DataFrame) -> list[str]:
 
 def _filled(rows: pl.DataFrame) -> pl.DataFrame:
     """The records themselves, without the columns that say nothing: shards know them."""
-    nulls = rows.select_seq(pl.col(list(CANONICAL)).null_count()).row(0)
-    return rows.select([name for name, n in zip(CANONICAL, nulls, strict=True) if n < rows.height])
+    absent = rows.select_seq(pl.col(list(CANONICAL)).null_count()).row(0)
+    return rows.select([name for name, n in zip(CANONICAL, absent, strict=True) if n < rows.height])
 
 
 def _dead(messages: list[Message], rejects: list[RejectRow], now: int) -> list[DeadMessage]:
@@ -276,18 +291,28 @@ def _dead(messages: list[Message], rejects: list[RejectRow], now: int) -> list[D
     for reject in rejects:
         by_place.setdefault((reject.topic, reject.partition, reject.offset), []).append(reject)
     return [
-        DeadMessage(f"{m.topic}.dlq", m.key, m.value, (*m.headers, *_why(m, found, now)))
+        _as_it_came(m, _why(m, found, now))
         for m in messages
         if (found := by_place.get((m.topic, m.partition, m.offset)))
     ]
 
 
+def _as_it_came(m: Message, why: list[tuple[str, bytes]]) -> DeadMessage:
+    """The message with what was wrong; cut where no broker would take it, and it stays in the bank's topic."""
+    topic = f"{m.topic}.dlq"
+    size = len(m.key or b"") + len(m.value or b"") + sum(len(name) + len(told or b"") for name, told in m.headers)
+    if size <= LARGEST_DEAD:
+        return DeadMessage(topic, m.key, m.value, (*m.headers, *why))
+    cut = ("aml.error.cut", str(size).encode())
+    return DeadMessage(topic, (m.key or b"")[:_CUT], (m.value or b"")[:_CUT], (*why, cut))
+
+
 def _why(m: Message, found: list[RejectRow], now: int) -> list[tuple[str, bytes]]:
     """Headers in the words of Kafka Connect, and our own."""
     told = {
-        f"{_CONNECT}topic": m.topic, f"{_CONNECT}partition": m.partition, f"{_CONNECT}offset": m.offset,
-        f"{_CONNECT}stage": "VALUE_CONVERTER", f"{_CONNECT}exception.class.name": "aml.Rejected",
-        f"{_CONNECT}exception.message": found[0].detail[:500],
+        f"{CONNECT}topic": m.topic, f"{CONNECT}partition": m.partition, f"{CONNECT}offset": m.offset,
+        f"{CONNECT}stage": "VALUE_CONVERTER", f"{CONNECT}exception.class.name": "aml.Rejected",
+        f"{CONNECT}exception.message": found[0].detail[:500],
         "aml.error.code": ",".join(reject.code for reject in found[:100]),
         "aml.error.index": ",".join(str(reject.index) for reject in found[:100]),
         "aml.error.attempts": 1, "aml.first_seen": now,

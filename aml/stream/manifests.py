@@ -9,6 +9,7 @@ import kafka
 import msgspec
 from kafka import errors as kafka_errors
 
+from aml.feed.validate import LONGEST
 from aml.settings import DEFAULT_INSTITUTION
 from aml.store.database import Database
 from aml.store.dead_letters import BAD_MANIFEST, DeadLetter, of_stream
@@ -88,6 +89,9 @@ def read_manifest(value: bytes) -> ManifestMessage:
         found = _decode(value)
     except RecursionError as error:
         raise ValueError("nested too deep") from error
+    for name in ("institution", "source", "manifest"):
+        if len(getattr(found, name).encode()) > LONGEST:
+            raise ValueError(f"{name}: is longer than {LONGEST} bytes")
     if (found.first_hour is None) != (found.last_hour is None):
         raise ValueError("first_hour and last_hour: both or neither")
     if (found.first_hour or "") > (found.last_hour or ""):

@@ -5,12 +5,14 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 from aml.domain.errors import AmlError
 from aml.store.completeness import load_known
 from aml.store.database import Database
 from aml.store.encoding import rfc3339
+from aml.store.reused import find_reused
 from aml.stream.ledger import Broker, Partition, Report, judge, tally_object
 from aml.stream.peek import Message, Peeker, look
 
@@ -22,13 +24,16 @@ def reconcile(
     inner: tuple[str, str],
     elements_of: Callable[[Message], int],
     day: dt.date | None = None,
+    archive: Path | None = None,
 ) -> Report:
     """The report of all days, or of one (UTC, of the broker's timestamps).
 
     topics: of the bank's transactions, beside those that the database knows; inner: those of legs and of records;
-    elements_of: how many elements a message holds. A broker that does not answer is told in the report; raises AmlError
+    elements_of: how many elements a message holds; archive: the folder of the shards' segments, of which ids that stand
+    twice are looked for and named in the database. A broker that does not answer is told in the report; raises AmlError
     where the database was never filled by a stream.
     """
+    missing = 0 if archive is None else _name_reused(database, archive)
     # The database first: what moves on meanwhile then shows as pending, never as lost.
     with database.read() as connection:
         known = load_known(connection)
@@ -40,7 +45,23 @@ def reconcile(
             broker = look(peeker, known, topics, inner, elements_of)
     except AmlError as error:
         broker = str(error)
-    return judge(known, broker, database.clock(), day)
+    report = judge(known, broker, database.clock(), day)
+    if missing:
+        report.alarms.append(
+            f"{missing:,} segments of the archive are not under {archive}: ids in them were not compared; run this "
+            "where AML_STATE is the workers'"
+        )
+    return report
+
+
+def _name_reused(database: Database, archive: Path) -> int:
+    """Name the ids that stand twice; returns how many segments lie elsewhere."""
+    with database.read() as connection:
+        compared = find_reused(connection, archive, database.clock())
+    if compared.reused:
+        with database.begin() as uow:
+            uow.stream.reused(compared.reused)
+    return compared.missing
 
 
 def report_object(report: Report) -> dict[str, Any]:

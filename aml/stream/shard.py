@@ -20,6 +20,7 @@ from aml.domain.finding import FindingChange
 from aml.engine.engine import FindingKey
 from aml.engine.identity import NO_TIME, Outcome
 from aml.engine.layout import DAY
+from aml.learn.features import Legs
 from aml.pipeline.evidence import evidence_records
 from aml.pipeline.inforce import Judgement
 from aml.pipeline.scored import ScoreBook
@@ -28,6 +29,7 @@ from aml.store.findings import EvidenceRecord
 from aml.store.stream import Move, Segment, ShardRow
 from aml.stream.block import Block
 from aml.stream.core import Core, Turn
+from aml.stream.drift import sampled
 from aml.stream.mail import MARKER, RECORD, ROUND, Head, Letter, bundled, pack_letter
 from aml.stream.post import Outgoing, write_letter
 from aml.stream.progress import SourceProgress
@@ -53,7 +55,8 @@ class ShardTerms:
 
 @dataclass(slots=True)
 class Step:
-    """What a step did. letters: bytes by receiver; received: broker timestamps of one in eight payments, UTC µs."""
+    """What a step did. letters: bytes by receiver; received: broker timestamps of one in eight payments, UTC µs;
+    sample: some of the legs that the models read."""
 
     move: Move
     letters: list[tuple[int, bytes]] = field(default_factory=list)
@@ -62,6 +65,7 @@ class Step:
     segments: list[Segment] = field(default_factory=list)
     tally: Tally = field(default_factory=Tally)
     received: I64 = field(default_factory=lambda: np.zeros(0, np.int64))
+    sample: Legs | None = None
 
 
 class Shard:
@@ -140,6 +144,7 @@ class Shard:
         step = Step(
             self._move(start, now),
             changes=[change.change for change in changes], tally=tally, received=_received(blocks),
+            sample=None if self.book is None else sampled(turn.applied.rows, self.core.instruments.all),
         )  # fmt: skip
         step.segments, self.kept = self.kept, []
         step.letters = [(to, self._letter(to, out, now)) for to, out in sorted(turn.out.items()) if out]

@@ -28,6 +28,16 @@ class _Mark:
     not_before: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Going:
+    """A snapshot that is being written. sealed: whether records wait for it in the shard."""
+
+    shard: Shard
+    future: Future[Kept]
+    began: float
+    sealed: bool
+
+
 class Snapshots:
     """Takes them when they are due."""
 
@@ -38,7 +48,7 @@ class Snapshots:
         self._database_id, self._told, self._clock, self._every = database_id, told, clock, every
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="snapshots")
         self._marks: dict[int, _Mark] = {}
-        self._going: tuple[Shard, Future[Kept], float] | None = None
+        self._going: _Going | None = None
 
     def turn(self, held: Mapping[int, Shard]) -> None:
         """Between two steps: take up what was written, begin the next one that is due."""
@@ -62,13 +72,14 @@ class Snapshots:
     def _begin(self, shard: Shard) -> None:
         began = self._clock()
         frozen = freeze(shard)
-        self._going = (shard, self._pool.submit(frozen.write, self._database_id), began)
+        future = self._pool.submit(frozen.write, self._database_id)
+        self._going = _Going(shard, future, began, frozen.sealed is not None)
         self._marks[shard.terms.shard].at = frozen.at
 
     def _finish(self, held: Mapping[int, Shard], now: float) -> None:
         assert self._going is not None
-        shard, future, began = self._going
-        if not future.done():
+        going, shard = self._going, self._going.shard
+        if not going.future.done():
             return
         self._going = None
         number = shard.terms.shard
@@ -77,16 +88,17 @@ class Snapshots:
         mark = self._marks[number]
         mark.since = now
         try:
-            kept = future.result()
+            kept = going.future.result()
         except OSError as error:
             # What is in memory stays there, and is part of the next one.
             _log.error("shard %d: no snapshot (%s): free space on the disk of AML_STATE", number, error)
-            shard.records.unseal()
+            if going.sealed:
+                shard.records.unseal()
             mark.not_before, mark.at = now + LATER, (-1, -1)
             return
         adopt(shard, kept)
-        mark.not_before = now + max(self._every, SPARE * (now - began))
-        self._told(kept.path.stat().st_size, now - began)
+        mark.not_before = now + max(self._every, SPARE * (now - going.began))
+        self._told(kept.path.stat().st_size, now - going.began)
 
     def close(self) -> None:
         """Wait for the one that is under way."""

@@ -16,8 +16,8 @@ from aml.pipeline.inforce import Judgement
 from aml.store.database import Database
 from aml.stream import settings as names
 from aml.stream.chores import Chores, Told
+from aml.stream.drift import Drift
 from aml.stream.faustapp import FaustTerms, make_app
-from aml.stream.figures import tell
 from aml.stream.inbox import Inbox
 from aml.stream.kafkalog import KafkaLog
 from aml.stream.knock import knock
@@ -30,7 +30,7 @@ from aml.stream.takeovers import Takeovers, WorkerTerms, patiently
 from aml.stream.watch import WorkerWatch
 from aml.stream.working import Worker
 
-ENDS_IN: Final = 6.0  # seconds that the last step may take after the worker was told to stop
+ENDS_IN: Final = 3.0  # seconds that Kafka's client, and then the last step, may take after the worker was told to stop
 _log: Final = logging.getLogger("aml.worker")
 
 
@@ -61,8 +61,9 @@ def work(
     worker = Worker(terms, inbox, log, takeovers, stop.is_set, watcher, every)
     relay = Relay(database, Told(connection.producer()), settings.topic(names.ALERTS))
     watcher.inbox = lambda: inbox.size
+    watcher.drift = None if judgement.models is None else Drift(judgement.models)
     manifests = ManifestReader(connection, settings.topic(names.MANIFESTS), database)
-    chores = Chores(database, relay, lambda: worker.epochs, member.id, manifests, partial(tell, watcher.metrics))
+    chores = Chores(database, relay, lambda: worker.epochs, member.id, manifests, watcher.figures)
     chores.claim()
     failure = _Failure()
     steps = _thread("steps", worker.run, failure, stop)
@@ -119,4 +120,7 @@ async def _faust(terms: FaustTerms, worker: Worker, inbox: Inbox, stop: threadin
                 raise app.crash_reason or AmlError("Kafka's client ended by itself: see the lines above")
             await asyncio.sleep(0.1)
     finally:
-        await asyncio.wait_for(app.stop(), ENDS_IN)
+        try:
+            await asyncio.wait_for(app.stop(), ENDS_IN)
+        except TimeoutError:
+            _log.warning("Kafka did not let the worker go within %.0f s: it ends without", ENDS_IN)

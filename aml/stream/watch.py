@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from aml.metrics import INTAKE, WORKER, Metrics
 from aml.stream.client import Place
+from aml.stream.drift import Drift
+from aml.stream.figures import Figures, tell
 from aml.stream.health import Pulse
-from aml.stream.intake import Flushed
+from aml.stream.intake import CONNECT, DeadMessage, Flushed
+from aml.stream.missing import Missing
 from aml.stream.shard import Shard
+from aml.stream.traces import trace_id
 from aml.stream.working import Done
 
 _SECOND: Final = 1_000_000
 _LAG_EVERY: Final = 2.0
+_log: Final = logging.getLogger("aml.intake")
 
 
 class IntakeWatch:
@@ -26,6 +32,7 @@ class IntakeWatch:
         self.lag: Callable[[], Mapping[Place, int]] = dict
         self.rows = self.rejected = 0
         self._reached: dict[Place, int] = {}
+        self._missing = Missing()
         self._next = 0.0
 
     def __call__(self, done: Flushed, seconds: float) -> None:
@@ -39,6 +46,9 @@ class IntakeWatch:
             self.metrics.of("aml_elements_total", "rejected").inc(n)
             self.metrics.of("aml_dlq_total", code).inc(n)
         self.metrics.of("aml_stage_duration_seconds", "flush").observe(seconds)
+        if done.dead:
+            _tell_dead(done.dead)
+        self._missing.add(done.rows, done.missing)
         self._reached |= {place: at for place, at in done.reached.items() if at}
         if time.monotonic() >= self._next:
             self._next = time.monotonic() + _LAG_EVERY
@@ -53,11 +63,24 @@ class IntakeWatch:
         lag, now = self.lag(), time.time()
         self.metrics.of("aml_partitions_assigned").set(len(lag))
         self.pulse.set("partitions", bool(lag), f"reads {len(lag)}")
+        self.metrics.only("aml_missing_field_ratio", self._missing.ratios())
         for (topic, partition), records in lag.items():
             at = self._reached.get((topic, partition), 0) / _SECOND
             labels = (topic, str(partition))
             self.metrics.of("aml_feed_lag_records", *labels).set(records)
             self.metrics.of("aml_feed_lag_seconds", *labels).set(max(0.0, now - at) if records and at else 0.0)
+
+
+def _tell_dead(dead: Sequence[DeadMessage]) -> None:
+    """One line of a flush's dead letters, with where the first of them stood and its trace."""
+    first = dict(dead[0].headers)
+    place = {name: first[f"{CONNECT}{name}"].decode() for name in ("topic", "partition", "offset")}
+    _log.warning(
+        "%d messages were not read whole, the first at %s[%s] offset %s (%s): see `aml dlq list`",
+        len(dead), *place.values(), first["aml.error.code"].decode()[:200],
+        extra={"topic": place["topic"], "partition": int(place["partition"]), "offset": int(place["offset"]),
+               "trace_id": trace_id(dead[0].headers)},
+    )  # fmt: skip
 
 
 class WorkerWatch:
@@ -67,6 +90,7 @@ class WorkerWatch:
         self.metrics, self.pulse = Metrics(WORKER), Pulse(("shards", "database"))
         self.steps = self.changes = 0
         self.inbox: Callable[[], int] = lambda: 0
+        self.drift: Drift | None = None
         self._say = say
         self._outage = 0.0
         self._shards: Mapping[int, Shard] = {}
@@ -100,6 +124,11 @@ class WorkerWatch:
                 self.metrics.of("aml_end_to_end_seconds").observe(max(0.0, done.at - at))
         for outcome, n in outcomes.items():
             self.metrics.of("aml_transactions_total", outcome).inc(n)
+        for (rule, band), n in done.opened.items():
+            self.metrics.of("aml_alerts_total", rule, band).inc(n)
+        if self.drift is not None:
+            for step in done.steps:
+                self.drift.take(step.sample)
 
     def owns(self, shards: Mapping[int, Shard], wanted: frozenset[int]) -> None:
         """The shards that are held, of those that Kafka gave the worker."""
@@ -132,3 +161,12 @@ class WorkerWatch:
                 marks[name] = min(at, marks.get(name, at))
         self.metrics.only("aml_watermark_age_seconds", {name: now - at / _SECOND for name, at in marks.items()})
         self.metrics.of("aml_inbox_bytes").set(self.inbox())
+        held = sum(shard.core.engine.transactions.n for shard in self._shards.values())
+        self.metrics.of("aml_transactions_held").set(held)
+
+    def figures(self, figures: Figures | None) -> None:
+        """What the database says of the whole service, None where another worker tells it; and how the models' data
+        drift here."""
+        tell(self.metrics, figures)
+        if self.drift is not None:
+            self.drift.tell(self.metrics)

@@ -30,11 +30,13 @@ _log: Final = logging.getLogger("aml.worker")
 
 @dataclass(slots=True)
 class Done:
-    """A step that is committed: seconds by stage, and when (seconds since 1970)."""
+    """A step that is committed: seconds by stage, when (seconds since 1970), and the alerts that it raised by leading
+    rule and band."""
 
     steps: list[Step]
     seconds: dict[str, float] = field(default_factory=dict)
     at: float = 0.0
+    opened: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
 
 class Watcher(Protocol):
@@ -147,15 +149,15 @@ class Worker:
         self._tell(steps)
         told = time.monotonic()
         reached("worker.before_commit")
-        lost = commit_surely(self._terms.database, steps, self._terms.judgement.scoring, self._wait)
+        done = commit_surely(self._terms.database, steps, self._terms.judgement.scoring, self._wait)
         self._back()
         committed = time.monotonic()
         reached("worker.after_commit")
-        for number in lost:
+        for number in done.lost:
             self._lose(number)
         seconds = {"evaluate": evaluated - began, "produce": told - evaluated, "commit": committed - told}
-        good = [step for step in steps if step.move.shard not in lost]
-        self._watcher.stepped(Done(good, seconds, time.time()))
+        good = [step for step in steps if step.move.shard not in done.lost]
+        self._watcher.stepped(Done(good, seconds, time.time(), done.opened))
 
     def _evaluate(self, number: int, legs: Messages, records: Messages) -> list[Step]:
         """A shard's step; none where its records say that another has taken it over."""

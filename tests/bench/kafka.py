@@ -34,12 +34,21 @@ def main() -> None:
     parser.add_argument("--rate", type=int, default=2_000)
     parser.add_argument("--seconds", type=int, default=40)
     parser.add_argument("--only", choices=("batches", "singles", "latency"), help="one of the three parts")
+    parser.add_argument(
+        "--flood", type=int, nargs="?", const=120, metavar="SECONDS",
+        help="instead: ten times what the service takes for so long, and what lag and memory do (default 120)",
+    )  # fmt: skip
     given = parser.parse_args()
     machine.main()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         size = ("--transactions", str(given.transactions), "--seed", "7", "--format", "ndjson")
         aml("simulate", "--out", str(root / "bank"), *size)
+        if given.flood:
+            from tests.bench.flood import flood
+
+            flood(root / "flood", root / "bank", given)
+            return
         for kind in ("batches of 500", "singles"):
             if given.only in (None, kind.split()[0]):
                 pace(root / kind.replace(" ", "-"), root / "bank", given, kind)

@@ -85,6 +85,7 @@ def touch(database, status=AlertStatus.IN_REVIEW):
 def test_findings_of_one_subject_make_one_alert(database, clock):
     _, recomputed = put(database, finding("a"), finding("b", week=1, family=Family.LAYERING), finding("c", name="C2"))
     assert recomputed.raised == 2
+    assert recomputed.opened == {("a", "high"): 1, ("c", "medium"): 1}
     alert = next(a for a in listed(database) if a.subject.id == "C1")
     assert (alert.alert_id, alert.points, alert.status) == (FIRST, 80, AlertStatus.NEW)
     assert (alert.raised_at, alert.crossed_at, len(alert.findings)) == (clock.now, T0, 2)

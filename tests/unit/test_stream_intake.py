@@ -12,8 +12,10 @@ from aml.engine.keys import order_key
 from aml.feed.rates import NO_RATES
 from aml.feed.validate import Terms
 from aml.pipeline.resolved import resolve
+from aml.stream import intake as module
 from aml.stream.block import Block, unpack_block
 from aml.stream.decode import Decoder, Message
+from aml.stream.forms import LARGEST_MESSAGE
 from aml.stream.intake import Assigned, IntakeCore
 from tests.factories import NOW, txn
 
@@ -152,3 +154,66 @@ def test_event_time_is_the_median_that_a_mistyped_date_does_not_move(n):
     times = ["2026-03-02T00:00:00Z"] * (2 * n) + ["1990-01-02T00:00:00Z"] * (n - 1)
     intake.take([message(k, json.dumps(txn(executed_at=at)).encode()) for k, at in enumerate(times)])
     assert intake.flush(NOW, ONE).event_time == {(TOPIC, 0): 1_772_409_600_000_000}
+
+
+def test_messages_whose_blocks_would_be_too_large_go_by_halves(monkeypatch):
+    """Of many tiny ones comes a hundred times as much: brokers must take it all the same, and in order."""
+    monkeypatch.setattr(module, "LARGEST_BLOCK", 3_000)
+    intake = core()
+    intake.take([message(n, b"1") for n in range(100)])
+    flushed = []
+    while intake.held:
+        flushed.append(intake.flush(NOW, ONE))
+        assert max(map(len, flushed[-1].blocks)) <= 3_000
+    assert [done.offsets[TOPIC, 0] for done in flushed] == sorted({done.offsets[TOPIC, 0] for done in flushed})
+    assert flushed[-1].offsets == {(TOPIC, 0): 100}
+    found = [reject.offset for done in flushed for block in blocks(done) for reject in block.head.rejects]
+    assert found == list(range(100))
+    assert intake.waiting == 0
+
+
+def test_a_message_alone_goes_whatever_comes_of_it(monkeypatch):
+    monkeypatch.setattr(module, "LARGEST_BLOCK", 10)
+    intake = core()
+    intake.take([message(0, b"1"), message(1)])
+    assert [intake.flush(NOW, ONE).offsets[TOPIC, 0], intake.flush(NOW, ONE).offsets[TOPIC, 0]] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "element",
+    [
+        lambda n: b'{"transaction_id":"%054x","void":true}' % n,  # goes to every shard
+        lambda n: b'{"transaction_id":"%x","institution":"%045x"}' % (n, n),  # rejected, each of its own
+        lambda n: b"%082x" % n,
+    ],
+)
+def test_the_largest_message_makes_a_block_that_brokers_take(element):
+    """Topics of blocks take 64 MiB packed; the client counts unpacked."""
+    lines = [element(n) for n in range(99_999)]
+    value = b"\n".join(lines)[:LARGEST_MESSAGE]
+    intake = core()
+    intake.take([message(0, value)])
+    done = intake.flush(NOW, ONE)
+    assert done.rows + sum(done.rejected.values()) > 80_000
+    assert max(map(len, done.blocks)) < 48 << 20
+    assert all(len(m.value) + 5_000 < 64 << 20 for m in done.dead)
+
+
+def test_a_message_that_is_larger_unpacked_is_one_reject_and_its_dead_letter_is_cut():
+    large = b"[" + b"1," * (30 << 20) + b"1]"
+    intake = core()
+    intake.take(
+        [message(0), message(1, large, headers=[("h", b"x")]), message(2, b"{" + b" " * LARGEST_MESSAGE + b"}")]
+    )
+    intake.take([message(3)])
+    done = [intake.flush(NOW, ONE)]
+    while intake.held:
+        done.append(intake.flush(NOW, ONE))
+    assert sum(one.rows for one in done) == 2
+    assert sum((one.rejected for one in done), start=type(done[0].rejected)()) == {"not_an_object": 2}
+    cut, whole = [letter for one in done for letter in one.dead]
+    assert cut.value == large[: 64 << 10] and dict(cut.headers)["aml.error.cut"] == str(len(large) + 3).encode()
+    assert dict(cut.headers)["__connect.errors.offset"] == b"1"
+    assert len(whole.value) == LARGEST_MESSAGE + 2
+    rejects = [reject for one in done for block in blocks(one) for reject in block.head.rejects]
+    assert [len(reject.original) for reject in rejects] == [64 << 10, 64 << 10]

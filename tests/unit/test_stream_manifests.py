@@ -49,6 +49,7 @@ def test_manifests_are_kept_and_those_of_the_same_name_replaced(database):
 
 
 BAD = {
+    "a name that no database would index": told(manifest="m" * 501),
     "no JSON": b"{",
     "no UTF-8": b'{"manifest": "\xff"}',
     "no object": b"[]",
