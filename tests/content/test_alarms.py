@@ -83,6 +83,11 @@ CASES = {
     "AmlRejects": Case((result(consumed="0+100000x120", rejected="0+102x120"),),
                        (result(consumed="0+100000x120", rejected="0+98x120"),
                         result(consumed="5x120", rejected="0x120"))),
+    # Two days in steps of ten minutes: on the second some came.
+    "AmlReusedIds": Case(({"aml_reused_ids": "3x200 5x88"},), ({"aml_reused_ids": "3x288"},), 2_880, "10m"),
+    "AmlModelDrift": Case(({'aml_model_score_psi{model="tails"}': "0.26x120"},),
+                          ({'aml_model_score_psi{model="tails"}': "0.24x120"},
+                           {'aml_model_score_psi{model="tails"}': "0.1x70 0.3x49"})),
     "AmlSequenceGaps": Case(({'aml_sequence_gaps{source="core"}': "1x120"},),
                             ({'aml_sequence_gaps{source="core"}': "0x70 1x49"},)),
     "AmlShardsWaiting": Case(
