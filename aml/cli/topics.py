@@ -22,9 +22,9 @@ def apply(
         int,
         typer.Option(
             "--shards", envvar="AML_SHARDS", min=1, max=256, show_default=True,
-            help="Shards, if the internal topics are new: fixed from then on, more than there will be workers.",
+            help="Shards, if the internal topics are new: fixed from then on; as many workers at most.",
         ),
-    ] = 12,
+    ] = 4,
     replication: Annotated[
         int, typer.Option("--replication", help="Copies of each partition.", show_default="the brokers' default")
     ] = -1,
