@@ -43,7 +43,7 @@ def in_chunks(
 def _among(connection: Connection, column: ColumnElement[Any], values: Sequence[Any]) -> ColumnElement[bool]:
     if connection.dialect.name == "postgresql":
         # One parameter, and one text to compile, however many there are.
-        return column == func.any(literal(values, postgresql.ARRAY(column.type)))
+        return column == func.any(literal(list(values), postgresql.ARRAY(column.type)))
     return column.in_(values)
 
 
