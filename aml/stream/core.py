@@ -122,14 +122,15 @@ class Core(Detection):
         keys = {key for key in applied.findings if self._is_mine(key[1])} | incoming.findings
         if met:
             keys |= {key for key in self.engine.keys_about(met) if self._is_mine(key[1])} | self.foreign.keys_about(met)
+        self._first = self.engine.transactions.count
+        if self.of == 1:  # nobody to tell
+            return Turn(applied, removed, keys, {}, incoming.asked)
         if all_told:
             applied.facts = applied.evaluated
-            homed = np.concatenate([homed, applied.evaluated, np.arange(first, self.engine.transactions.count)])
+            homed = np.concatenate([homed, applied.evaluated, np.arange(first, self._first)])
         enter, leave = self._homed_here(np.unique(homed))
         again = np.intersect1d(incoming.visits[incoming.visits < first], added)
-        out = self._outgoing(enter, leave, applied, again)
-        self._first = self.engine.transactions.count
-        return Turn(applied, removed, keys, out, incoming.asked)
+        return Turn(applied, removed, keys, self._outgoing(enter, leave, applied, again), incoming.asked)
 
     # ------------------------------------------------------------------ what comes in
 
