@@ -1,6 +1,6 @@
 """What the intake asks of a Kafka client: whole polls of a group's partitions, and messages that are acknowledged.
 
-kafka-python is the client; whatever else has these two sides can stand in.
+kafka-python is the client; confluent-kafka can stand in for it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from aml.domain.errors import USAGE, AmlError
 from aml.stream.forms import Message
 
 Place = tuple[str, int]
-CLIENTS: Final = ("kafka-python",)
+CLIENTS: Final = ("kafka-python", "confluent-kafka")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,29 +76,38 @@ class Producer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """How to reach the brokers. options: the client's own, beside what its use here needs."""
+    """How to reach the brokers. options, librdkafka: kafka-python's and librdkafka's own, beside what their use here
+    needs."""
 
     brokers: str
     client: str = CLIENTS[0]
     options: Mapping[str, object] | None = None
+    librdkafka: Mapping[str, str] | None = None
 
     def consumer(self, topics: Sequence[str], group: str, member: str | None) -> Consumer:
         """A consumer of a group; member: its static id. Raises AmlError where the client is not installed."""
-        self._check()
+        if self._is_fast():
+            from aml.stream.confluent import ConfluentConsumer
+
+            return ConfluentConsumer(self, topics, group, member)
         from aml.stream.kafkapython import KafkaPythonConsumer
 
         return KafkaPythonConsumer(self, topics, group, member)
 
     def producer(self, linger_ms: int = 0) -> Producer:
         """A producer whose messages wait so long for others. Raises AmlError where the client is not installed."""
-        self._check()
+        if self._is_fast():
+            from aml.stream.confluent import ConfluentProducer
+
+            return ConfluentProducer(self, linger_ms)
         from aml.stream.kafkapython import KafkaPythonProducer
 
         return KafkaPythonProducer(self, linger_ms)
 
-    def _check(self) -> None:
+    def _is_fast(self) -> bool:
         if self.client not in CLIENTS:
             raise AmlError(f"AML_KAFKA__CLIENT={self.client}: is none of {', '.join(CLIENTS)}", USAGE)
+        return self.client == CLIENTS[1]
 
 
 def removed(place: Place, begins: int, position: int) -> AmlError:

@@ -66,8 +66,8 @@ class StreamSettings:
 
     @property
     def connection(self) -> Connection:
-        """The brokers for kafka-python."""
-        return Connection(self.brokers, self.client, self.kafkapython())
+        """The brokers, for either client."""
+        return Connection(self.brokers, self.client, self.kafkapython(), self.librdkafka())
 
     @property
     def has_tls(self) -> bool:

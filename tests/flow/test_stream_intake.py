@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from aml.stream.block import unpack_block
+from aml.stream.client import CLIENTS
 from aml.stream.failpoints import INTAKE
 from tests.broker import Broker
 from tests.factories import txn
@@ -35,6 +36,13 @@ def own(tmp_path: Path) -> Iterator[Broker]:
         one.topic(1, DEAD)
         one.topic(1, PARTIES)
         yield one
+
+
+@pytest.fixture(params=CLIENTS)
+def client(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Which client the intakes of the test use."""
+    monkeypatch.setenv("AML_KAFKA__CLIENT", request.param)
+    return str(request.param)
 
 
 class Bank:
@@ -150,7 +158,7 @@ def test_killed_at_every_step_of_a_flush_it_loses_and_doubles_nothing(own, tmp_p
     assert {message.value for message in own.read(DEAD)} == set(bank.bad)
 
 
-def test_intakes_share_partitions_and_take_over_from_one_that_was_killed(own, tmp_path):
+def test_intakes_share_partitions_and_take_over_from_one_that_was_killed(own, client, tmp_path):
     bank = Bank(own)
     bank.send(300)
     state = tmp_path / "state"
@@ -173,7 +181,7 @@ def test_intakes_share_partitions_and_take_over_from_one_that_was_killed(own, tm
     assert {json.loads(out)["intake"] for out, _ in ended} == {"intake-0", "intake-1"}
 
 
-def test_a_broker_that_goes_and_comes_back_is_waited_for_in_few_words(own, tmp_path):
+def test_a_broker_that_goes_and_comes_back_is_waited_for_in_few_words(own, client, tmp_path):
     bank = Bank(own)
     bank.send(100)
     with intake(own, tmp_path / "state") as process:
@@ -192,7 +200,7 @@ def test_a_broker_that_goes_and_comes_back_is_waited_for_in_few_words(own, tmp_p
     assert len(said.splitlines()) < 60, said
 
 
-def test_new_partitions_of_the_bank_are_read_live(own, tmp_path):
+def test_new_partitions_of_the_bank_are_read_live(own, client, tmp_path):
     from kafka.admin import KafkaAdminClient, NewPartitions
 
     bank = Bank(own)
