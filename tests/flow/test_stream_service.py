@@ -181,8 +181,17 @@ def test_whatever_kills_worker_or_intake_nothing_is_lost_or_doubled(tmp_path: Pa
         report = service.reconciled(len(sent), 120)
         assert (report["scored"], report["duplicates"], report["rejected"]) == (len(sent), 0, {})
         same(bank, postgres_url)
-        assert any("from the snapshot" in process.said for process in service.running)
         archived(service, postgres_url)
+        until = time.monotonic() + 60
+        while len({path.parent for path in tmp_path.rglob("snapshot-*.aml")}) < 4:
+            assert time.monotonic() < until, "every shard leaves a snapshot"
+            time.sleep(0.2)
+        for process in service.running:
+            if process.name == "worker":
+                process.kill()
+        last = service.start("worker")
+        owning(last)
+        assert last.said.count("from the snapshot") == 4
 
 
 def archived(service: Service, db: str) -> None:
