@@ -83,7 +83,7 @@ def pace(root: Path, bank: Path, given: argparse.Namespace, kind: str) -> None:
         server.cleanup()
 
 
-def worked_off(made: Service, processes: list[Process], n: int, spent: Spent) -> tuple[float, str]:
+def worked_off(made: Service, processes: list[Process], n: int, spent: Spent | None = None) -> tuple[float, str]:
     """Payments a second from the first commit to the last; the largest memory of each process."""
     database = open_database(made.db, create=False)
     first, began, last = 0, 0.0, time.monotonic()
@@ -96,7 +96,8 @@ def worked_off(made: Service, processes: list[Process], n: int, spent: Spent) ->
                 now = int(c.execute(text(query)).scalar() or 0)
             if now and not first:
                 first, began = now, time.monotonic()
-                spent.begin(n - first)
+                if spent is not None:
+                    spent.begin(n - first)
             if now > done:
                 done, last = now, time.monotonic()
             if time.monotonic() > last + 120:
