@@ -35,7 +35,7 @@ SMALL, TURNS = (50, 100, 400), 60
 def main(folder: Path, given: argparse.Namespace) -> None:
     """Large turns over few and many shards, then small ones over what stands, then turns with nothing."""
     bank = Bank.simulated(folder / "bank", given.seed)
-    for shards in (4, SHARDS):
+    for shards in (1, 4, SHARDS):
         ring = Ring(bank, shards, folder / f"of-{shards}")
         size = LARGE // BATCH
         batches = [b"[" + b",".join(bank.lines[n : n + BATCH]) + b"]" for n in range(0, PAYMENTS, BATCH)]
