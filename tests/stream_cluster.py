@@ -17,7 +17,7 @@ from aml.pipeline.parties import Parties, PartyRows
 from aml.pipeline.resolved import EVERYWHERE, SHARD, resolve
 from aml.stream.core import Core, Turn
 from aml.stream.mail import RECORD, Head, Letter, unpack_letter
-from aml.stream.post import write_letter
+from aml.stream.post import write_letters
 from tests import canonical
 from tests.naive.fast import compiled, frame_of, scoring
 
@@ -89,9 +89,8 @@ class Cluster:
                 if part.height:
                     core.admit(carry(part))
         done = core.turn(letters, all_told=self.chance.random() < 0.1)
-        for to, out in sorted(done.out.items()):
-            head = Head(core.me, 1, to, RECORD, 0)
-            self.post.setdefault((core.me, to), deque()).append(write_letter(core, head, out))
+        for to, letter in write_letters(core, lambda to: Head(core.me, 1, to, RECORD, 0), done.out):
+            self.post.setdefault((core.me, to), deque()).append(letter)
         self.keys[core.me] |= done.keys
         legs = done.applied.rows
         for k, (number, side) in enumerate(zip(legs.tx.tolist(), legs.side.tolist(), strict=True)):

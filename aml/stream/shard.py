@@ -31,7 +31,7 @@ from aml.stream.block import Block
 from aml.stream.core import Core, Turn
 from aml.stream.drift import sampled
 from aml.stream.mail import MARKER, RECORD, ROUND, Head, Letter, bundled, pack_letter
-from aml.stream.post import Outgoing, write_letter
+from aml.stream.post import Outgoing, write_letters
 from aml.stream.progress import SourceProgress
 from aml.stream.records import ShardRecords
 from aml.stream.settling import Floors, settled
@@ -147,7 +147,8 @@ class Shard:
             sample=None if self.book is None else sampled(turn.applied.rows, self.core.instruments.all),
         )  # fmt: skip
         step.segments, self.kept = self.kept, []
-        step.letters = [(to, self._letter(to, out, now)) for to, out in sorted(turn.out.items()) if out]
+        head = Head(self.terms.shard, self.epoch, 0, RECORD, now)
+        step.letters = write_letters(self.core, lambda to: msgspec.structs.replace(head, to=to), turn.out)
         step.evidence = self._records_of(np.union1d(own, asked))
         step.letters += self._settle(now)
         return step
@@ -276,9 +277,6 @@ class Shard:
         rows = self.core.movements.rows["row"][self.core.engine.transactions.places(numbers)]
         rows = np.unique(rows[rows != NOWHERE])  # one that was let go long ago, and is told of again
         return evidence_records(self.records.take(rows)) if rows.size else []
-
-    def _letter(self, to: int, out: Outgoing, now: int) -> bytes:
-        return write_letter(self.core, Head(self.terms.shard, self.epoch, to, RECORD, now), out)
 
     def _move(self, start: tuple[int, int], now: int) -> Move:
         archived_to = max((segment.legs_to for segment in self.kept), default=None)
