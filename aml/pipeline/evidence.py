@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import polars as pl
@@ -29,6 +29,23 @@ def evidence_of(changes: list[Change], kept: Archive) -> list[EvidenceRecord]:
 
 def evidence_records(frame: pl.DataFrame) -> list[EvidenceRecord]:
     """Records as the archive keeps them, as the database does."""
+    return _few_records(frame) if frame.height <= _FEW else _many_records(frame)
+
+
+def _few_records(frame: pl.DataFrame) -> list[EvidenceRecord]:
+    made = []
+    for values in frame.iter_rows():
+        row: dict[str, Any] = dict.fromkeys(_NEEDED) | dict(zip(frame.columns, values, strict=True))
+        hi, lo = (row.pop(name) for name in _HASH)
+        told = {name: value for name, value in row.items() if value is not None and not name.startswith(OWN)}
+        text = to_json(told | {_CONTENT: f"{hi:016x}{lo:016x}"})
+        made.append(
+            EvidenceRecord(row["institution"], row["transaction_id"], row["revision"], row["executed_at"], text)
+        )
+    return made
+
+
+def _many_records(frame: pl.DataFrame) -> list[EvidenceRecord]:
     lacking = [pl.lit(None, kind).alias(name) for name, kind in _NEEDED.items() if name not in frame.columns]
     frame = frame.with_columns(lacking) if lacking else frame
     texts = texts_of(_told(frame))

@@ -69,6 +69,7 @@ class ConfluentConsumer:
 
     def _open(self) -> None:
         self._next: dict[Place, int] = {}  # what is handed out next, by assigned partition
+        self._ends: dict[Place, int] = {}  # what was known of it at the last poll
         self._paused: set[Place] = set()
         self._changed = False
         self._fatal: Any = None
@@ -104,6 +105,7 @@ class ConfluentConsumer:
     def poll(self, seconds: float, most: int) -> Polled:
         """What is there; at most so many."""
         found = self._consumer.consume(1, seconds)
+        self._ends = {place: end for place in self._next if (end := self._end(place)) is not None}
         if found and most > 1:
             found += self._consumer.consume(most - 1, 0)
         errors = [error for one in found if (error := one.error()) is not None]
@@ -143,15 +145,15 @@ class ConfluentConsumer:
                 raise removed((part.topic, part.partition), begin, at)
             positions[part.topic, part.partition] = at
         self._consumer.assign([TopicPartition(*place, at) for place, at in sorted(positions.items())])
-        self._next, self._paused = dict(positions), set()
+        self._next, self._ends, self._paused = dict(positions), {}, set()
         # Only now: where the broker went away in between, the next poll tries again.
         self._changed = False
         return positions
 
     def ended(self, place: Place) -> bool:
-        """By what the client knows."""
-        end = self._end(place)
-        return end is not None and self._next[place] >= end
+        """By what the client knew when it was polled: it goes on fetching by itself."""
+        end = self._ends.get(place)
+        return end is not None and not self._changed and self._next.get(place, -1) >= end
 
     def _end(self, place: Place) -> int | None:
         if self._changed or place not in self._next:

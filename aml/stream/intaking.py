@@ -108,10 +108,7 @@ class Intake:
             self._assign(polled.positions)
         if polled.messages:
             self._core.take(polled.messages)
-            if self._since is None:
-                # While the last flush was made, messages waited already; clocks differ, so that is not asked further.
-                waited = time.time() - min(m.at for m in polled.messages) / 1e6
-                self._since = time.monotonic() - min(SOON, max(0.0, waited))
+            self._since = self._since or time.monotonic()
 
     def _gather(self) -> None:
         """Let messages come together, where one waits: a poll for every few of them keeps the broker busy."""

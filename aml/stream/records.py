@@ -54,11 +54,11 @@ class Loose:
         at = self.rows[rows]
         columns = self.block.rows
         told: pl.DataFrame = self.block.told()[at.astype(np.uint32)]
-        return told.with_columns(
-            pl.lit(self.topic).alias("topic"),
+        return told.hstack([
+            pl.Series("topic", [self.topic] * at.size),
             *(pl.Series(name, columns[column][at]) for column, name in PLACE.items()),
             pl.Series("content_hi", columns["content_hi"][at]), pl.Series("content_lo", columns["content_lo"][at]),
-        )  # fmt: skip
+        ])  # fmt: skip
 
 
 Piece = Loose | pl.DataFrame
@@ -146,14 +146,19 @@ class ShardRecords(Archive):
 
     def take(self, rows: I64, columns: Sequence[str] | None = None) -> pl.DataFrame:
         """The records of these rows, rising; columns that hold nothing may be left out."""
+        parts = self.parts(rows)
+        parts = parts if columns is None else [part.select(columns) for part in parts]
+        return pl.concat(parts, how="diagonal") if parts else pl.DataFrame()
+
+    def parts(self, rows: I64) -> list[pl.DataFrame]:
+        """The records of these rows, rising, as they lie: one part may have columns that another has not."""
         written = self._segments[-1][1] if self._segments else 0
-        parts = [super().take(rows[rows < written], columns)] if np.any(rows < written) else []
+        parts = [super().take(rows[rows < written])] if np.any(rows < written) else []
         at = written
         for piece in [piece for one in self._sealed for piece in one.pieces] + self._pieces:
             first, at = at, at + piece.height
             low, high = np.searchsorted(rows, (first, at))
             if low < high:
                 wanted = rows[low:high] - first
-                some = piece.some(wanted) if isinstance(piece, Loose) else piece[wanted.astype(np.uint32)]
-                parts.append(some if columns is None else some.select(columns))
-        return pl.concat(parts, how="diagonal") if parts else pl.DataFrame()
+                parts.append(piece.some(wanted) if isinstance(piece, Loose) else piece[wanted.astype(np.uint32)])
+        return parts

@@ -276,7 +276,7 @@ class Shard:
     def _records_of(self, numbers: I64) -> list[EvidenceRecord]:
         rows = self.core.movements.rows["row"][self.core.engine.transactions.places(numbers)]
         rows = np.unique(rows[rows != NOWHERE])  # one that was let go long ago, and is told of again
-        return evidence_records(self.records.take(rows)) if rows.size else []
+        return [record for part in self.records.parts(rows) for record in evidence_records(part)]
 
     def _move(self, start: tuple[int, int], now: int) -> Move:
         archived_to = max((segment.legs_to for segment in self.kept), default=None)

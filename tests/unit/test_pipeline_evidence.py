@@ -8,7 +8,7 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aml.pipeline.evidence import _by_columns, _by_rows
+from aml.pipeline.evidence import _by_columns, _by_rows, _few_records, _many_records
 from aml.store.encoding import to_json
 
 SCHEMA = {
@@ -34,3 +34,17 @@ def test_the_text_of_a_record_is_its_json(rows):
     frame = pl.DataFrame(rows, schema=SCHEMA)
     wanted = [to_json({name: value for name, value in row.items() if value is not None}) for row in rows]
     assert _by_columns(frame) == _by_rows(frame) == wanted
+
+
+@given(st.lists(ROW, min_size=1, max_size=5))
+def test_few_records_are_what_many_are(rows):
+    hashed = [row | {"content_hi": k, "content_lo": 2**64 - 1 - k, "_own": k} for k, row in enumerate(rows)]
+    keys = {"institution": "main", "transaction_id": "T", "revision": 2}
+    frame = pl.DataFrame(
+        [row | keys for row in hashed],
+        schema={**SCHEMA, "content_hi": pl.UInt64, "content_lo": pl.UInt64, "_own": pl.Int64,
+                "institution": pl.String, "transaction_id": pl.String, "revision": pl.Int32},
+    )  # fmt: skip
+    few, many = _few_records(frame), _many_records(frame)
+    assert few == many
+    assert all("_own" not in one.record and '"content_hash":"' in one.record for one in few)
