@@ -55,7 +55,8 @@ class ConfluentConsumer:
             "group.id": group, "enable.auto.commit": False, "auto.offset.reset": "error",
             "isolation.level": "read_committed", "session.timeout.ms": 10_000, "heartbeat.interval.ms": 2_000,
             "max.poll.interval.ms": 600_000, "fetch.wait.max.ms": 20, "max.partition.fetch.bytes": 1 << 20,
-            "queued.max.messages.kbytes": 32 << 10, "fetch.queue.backoff.ms": 10, "partition.assignment.strategy": "range",
+            "queued.max.messages.kbytes": 32 << 10, "fetch.queue.backoff.ms": 10,
+            "partition.assignment.strategy": "range",
             "error_cb": self._told,
         }  # fmt: skip
         self._commits = ThreadPoolExecutor(1, thread_name_prefix="commits")
