@@ -56,9 +56,13 @@ def take_fingerprint(data: str, legs: Legs, t: I64) -> Fingerprint:
 
 
 def spread(values: Any, edges: list[float]) -> list[float]:
-    """Share of the values in each bin: below the first edge, from edge to edge, from the last on."""
-    counts = np.bincount(np.searchsorted(edges, values, side="right"), minlength=len(edges) + 1)
-    return [round(float(c), 6) for c in counts / max(1, values.size)]
+    """Share of the values in each bin."""
+    return [round(float(c), 6) for c in binned(values, edges) / max(1, values.size)]
+
+
+def binned(values: Any, edges: list[float]) -> I64:
+    """How many values are in each bin: below the first edge, from edge to edge, from the last on."""
+    return np.bincount(np.searchsorted(edges, values, side="right"), minlength=len(edges) + 1).astype(np.int64)
 
 
 def cell_shares(legs: Legs) -> dict[int, float]:

@@ -62,15 +62,6 @@ def _told(frame: pl.DataFrame) -> pl.DataFrame:
 
 def texts_of(frame: pl.DataFrame) -> list[str]:
     """Each row as a JSON object, absent fields left out, its keys sorted: what `store.encoding.to_json` writes."""
-    return _by_rows(frame) if frame.height <= _FEW else _by_columns(frame)
-
-
-def _by_rows(frame: pl.DataFrame) -> list[str]:
-    rows = (zip(frame.columns, row, strict=True) for row in frame.iter_rows())
-    return [to_json({name: value for name, value in row if value is not None}) for row in rows]
-
-
-def _by_columns(frame: pl.DataFrame) -> list[str]:
     present = sorted(name for name in frame.columns if frame.get_column(name).null_count() < frame.height)
     members = pl.concat_str([_member(name, frame.schema[name]) for name in present], separator=",", ignore_nulls=True)
     return frame.select(pl.concat_str([pl.lit("{"), members, pl.lit("}")])).to_series().to_list()

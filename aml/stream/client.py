@@ -14,6 +14,9 @@ from aml.stream.forms import Message
 
 Place = tuple[str, int]
 CLIENTS: Final = ("kafka-python", "confluent-kafka")
+LARGEST: Final = 64 << 20  # bytes of a message that a producer hands over
+# One fetch at a time is under way to a broker: while it waits for quiet partitions, messages of the others wait too.
+LONG_POLL_MS: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +120,17 @@ def removed(place: Place, begins: int, position: int) -> AmlError:
         f"{topic}[{partition}]: offsets {position} to {begins - 1} were removed before the intake read them: raise the "
         "topic's retention; what was lost must come again from the bank"
     )
+
+
+def unreachable(brokers: str, error: object, mend: str = "AML_KAFKA__BOOTSTRAP_SERVERS") -> AmlError:
+    """The error of brokers that do not answer; mend: what may be wrong."""
+    return AmlError(f"Kafka at {brokers} does not answer ({error}): start it, or mend {mend}")
+
+
+def refused(topic: str, error: object) -> AmlError:
+    """The error of a message that no trying again brings in; topic: empty where it is not known."""
+    where = f" for {topic}" if topic else ""
+    return AmlError(f"Kafka refused a message{where} for good ({error}): see `aml topics check`")
 
 
 def no_topic(topic: str) -> AmlError:

@@ -15,7 +15,7 @@ from concurrent.futures import TimeoutError as Late
 from typing import Any, Final
 
 from aml.domain.errors import AmlError
-from aml.stream.client import Connection, Place, Polled, no_topic, removed
+from aml.stream.client import LARGEST, LONG_POLL_MS, Connection, Place, Polled, no_topic, refused, removed, unreachable
 from aml.stream.forms import Message
 
 try:
@@ -29,7 +29,6 @@ _ASK: Final = 2.0  # seconds that a question to the brokers may take
 _ROOM: Final = 60.0  # seconds that a message may wait for room in the producer
 _SOON: Final = 60.0  # seconds in which a client that is fenced twice has another of its name
 _QUIET: Final = 10.0  # seconds between two lines about what goes wrong
-_LARGEST: Final = 64 << 20
 _log: Final = logging.getLogger("aml.intake")
 _REFUSED: Final = (
     KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED,
@@ -54,7 +53,7 @@ class ConfluentConsumer:
         self._settings = _common(connection) | static | {
             "group.id": group, "enable.auto.commit": False, "auto.offset.reset": "error",
             "isolation.level": "read_committed", "session.timeout.ms": 10_000, "heartbeat.interval.ms": 2_000,
-            "max.poll.interval.ms": 600_000, "fetch.wait.max.ms": 20, "max.partition.fetch.bytes": 1 << 20,
+            "max.poll.interval.ms": 600_000, "fetch.wait.max.ms": LONG_POLL_MS, "max.partition.fetch.bytes": 1 << 20,
             "queued.max.messages.kbytes": 32 << 10, "fetch.queue.backoff.ms": 10,
             "partition.assignment.strategy": "range",
             "error_cb": self._told,
@@ -184,7 +183,7 @@ class ConfluentConsumer:
             found = self._consumer.list_topics(topic, timeout=10.0 if not self._counts else _ASK).topics
         except KafkaException as error:
             if not self._counts:
-                raise _away(self._brokers, error.args[0]) from error
+                raise unreachable(self._brokers, error.args[0].str()) from error
             return count
         count = len(found[topic].partitions) if topic in found else 0
         self._counts[topic] = time.monotonic(), count
@@ -225,7 +224,7 @@ class ConfluentProducer:
     def __init__(self, connection: Connection, linger_ms: int = 0) -> None:
         self._producer = confluent.Producer(_common(connection) | {
             "enable.idempotence": True, "acks": "all", "compression.type": "lz4", "linger.ms": linger_ms,
-            "message.max.bytes": _LARGEST, "batch.size": 1 << 20, "message.timeout.ms": 0,
+            "message.max.bytes": LARGEST, "batch.size": 1 << 20, "message.timeout.ms": 0,
             "queue.buffering.max.kbytes": 1 << 20, "partitioner": "murmur2_random", "error_cb": self._told,
         })  # fmt: skip
         self._refused: tuple[str, Any] | None = None  # topic and error
@@ -257,7 +256,7 @@ class ConfluentProducer:
                     raise AmlError(f"{topic}: no room for a message for {_ROOM:.0f} s: is Kafka there?") from error
                 self._producer.poll(0.1)
             except KafkaException as error:
-                raise _no(topic, error.args[0]) from error
+                raise refused(topic, error.args[0].str()) from error
         self._producer.poll(0)
 
     def flush(self, seconds: float) -> bool:
@@ -268,7 +267,8 @@ class ConfluentProducer:
 
     def _check(self) -> None:
         if self._refused is not None:
-            raise _no(*self._refused)
+            topic, error = self._refused
+            raise refused(topic, error.str())
 
     def close(self) -> None:
         """What is not acknowledged is dropped."""
@@ -283,14 +283,3 @@ def _is_fatal(error: Any) -> bool:
 def _message(one: Any) -> Message:
     _, at = one.timestamp()
     return Message(one.topic(), one.partition(), one.offset(), at * 1000, one.key(), one.value(), one.headers() or ())
-
-
-def _away(brokers: str, error: Any) -> AmlError:
-    return AmlError(
-        f"Kafka at {brokers} does not answer ({error.str()}): start it, or mend AML_KAFKA__BOOTSTRAP_SERVERS"
-    )
-
-
-def _no(topic: str, error: Any) -> AmlError:
-    where = f" for {topic}" if topic else ""
-    return AmlError(f"Kafka refused a message{where} for good ({error.str()}): see `aml topics check`")

@@ -19,12 +19,12 @@ import polars as pl
 from aml.feed.lines import Block as Lines
 from aml.feed.ndjson import NdjsonReader
 from aml.feed.raw import Chunk
+from aml.feed.times import DAY
 from aml.feed.validate import LONGEST, Terms, validate
 from aml.stream.forms import LARGEST_BATCH, Message, Sheet, lay_out
 from aml.stream.wire import RejectRow
 
-__all__ = ["DAY", "LARGEST_BATCH", "Decoded", "Decoder", "Message", "day_of"]
-DAY: Final = 86_400_000_000
+__all__ = ["LARGEST_BATCH", "Decoded", "Decoder", "Message", "day_of"]
 _UNSAID: Final = "\0"  # a source that no record can name
 I64 = npt.NDArray[np.int64]
 

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Sequence
 
 from aml.domain.errors import AmlError
-from aml.stream.client import Connection, no_topic
+from aml.stream.client import Connection, no_topic, unreachable
 from aml.stream.kafkapython import common_settings
 from aml.stream.publish import Topics
 
@@ -37,8 +37,7 @@ def look(connection: Connection, bank: str, parties: str, manifests: str, needed
             admin.close()
     except kafka_errors.KafkaError as error:
         told = f"{type(error).__name__} {error}".strip()[:300]
-        mend = "start it, or mend --brokers or AML_KAFKA__BOOTSTRAP_SERVERS"
-        raise AmlError(f"Kafka at {connection.brokers} does not answer ({told}): {mend}") from error
+        raise unreachable(connection.brokers, told, "--brokers or AML_KAFKA__BOOTSTRAP_SERVERS") from error
     for topic in needed:
         if topic not in found:
             raise no_topic(topic)

@@ -8,14 +8,15 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from aml.engine.engine import LegRows
 from aml.learn.drift import LEAST_ROWS, psi
-from aml.learn.features import FEATURES, I64, Legs
+from aml.learn.features import FEATURES, Legs
+from aml.learn.fingerprint import binned
 from aml.learn.infer import Models
 from aml.learn.peers import ranked
 from aml.learn.rank import RankTable
@@ -79,12 +80,11 @@ class Drift:
     def _count(self, legs: Legs) -> None:
         raw = self._models.legs(legs)
         for m, table in enumerate(self._models.leg_ranks):
-            edges, shares = self._scores[m]
-            self._scored[m].add(_binned(table.of(raw[:, m]), edges, len(shares)))
+            edges, _ = self._scores[m]
+            self._scored[m].add(binned(table.of(raw[:, m]), edges))
         rows = ranked(legs)
         for j, feature in enumerate(FEATURES):
-            edges = self._trained.edges[feature.name]
-            self._spread[j].add(_binned(legs.x[rows, j], edges, len(edges) + 1))
+            self._spread[j].add(binned(legs.x[rows, j], self._trained.edges[feature.name]))
 
 
 def _expected(table: RankTable) -> tuple[list[float], list[float]]:
@@ -94,11 +94,6 @@ def _expected(table: RankTable) -> tuple[list[float], list[float]]:
     edges = edges[edges > table.surprise[0]]
     above = np.concatenate([[1.0], np.exp(-edges), [0.0]])
     return edges.tolist(), (above[:-1] - above[1:]).tolist()
-
-
-def _binned(values: npt.NDArray[Any], edges: list[float], bins: int) -> I64:
-    """[bins] how many values lie below the first bound, from each to the next, from the last on."""
-    return np.bincount(np.searchsorted(edges, values, side="right"), minlength=bins).astype(np.int64)
 
 
 def _shares(window: Window) -> list[float]:

@@ -21,6 +21,7 @@ from aiokafka.coordinator.assignors.abstract import AbstractPartitionAssignor
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, ConsumerProtocolMemberMetadata
 from faust.transport.drivers import aiokafka as driver
 
+from aml.stream.client import LONG_POLL_MS
 from aml.stream.inbox import Inbox
 from aml.stream.sharing import share
 from aml.stream.takeover import LEGS, RECORDS
@@ -28,8 +29,6 @@ from aml.stream.working import Worker
 
 SESSION: Final = 10.0  # seconds until a silent worker's shards are another's
 FETCH: Final = 2 << 20  # bytes of a partition that Kafka hands out at once
-# One fetch at a time is under way to a broker: while it waits for quiet partitions, messages of the others wait too.
-LONG_POLL_MS: Final = 20
 _MEND: Final = 0.02  # seconds between looks at what must be sought
 _FULL: Final = 0.01
 _log: Final = logging.getLogger("aml.worker")

@@ -56,9 +56,9 @@ class Inbox:
             self._queues[LEGS, shard] = _Queue(legs)
 
     def hear(self, shard: int, records: int) -> None:
-        """From now on collect its letters too, from this offset on."""
+        """From now on collect its letters too, from this offset on; nothing changes where that is done already."""
         with self._lock:
-            self._queues[RECORDS, shard] = _Queue(records)
+            self._queues.setdefault((RECORDS, shard), _Queue(records))
 
     def close(self, shard: int) -> None:
         """Forget a shard."""

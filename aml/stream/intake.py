@@ -17,10 +17,11 @@ import numpy.typing as npt
 import polars as pl
 
 from aml.domain.transaction import CANONICAL
+from aml.feed.times import DAY
 from aml.pipeline.carried import Carried, carry
 from aml.pipeline.watermark import RANK
 from aml.stream.block import Block, pack_block, spread
-from aml.stream.decode import DAY, Decoder, Message, day_of
+from aml.stream.decode import Decoder, Message, day_of
 from aml.stream.missing import nulls
 from aml.stream.wire import BlockHead, Consumed, RejectRow, SourceRange
 
@@ -126,7 +127,9 @@ class IntakeCore:
             highest.setdefault(partition, {})[institution] = _highest(t, keys)
         ranges = self._ranges(messages, highest, _consumed(rows, decoded.rejects), assigned, now)
         heads = [self._head(shard, now, ranges, decoded.rejects) for shard in range(self.shards)]
-        blocks = [pack_block(Block(head, *part)) for head, part in zip(heads, self._spread(rows), strict=True)]
+        missing = nulls(rows) if rows.height else {}
+        parts = self._spread(rows, missing)
+        blocks = [pack_block(Block(head, *part)) for head, part in zip(heads, parts, strict=True)]
         if len(messages) > 1 and max(map(len, blocks)) > LARGEST_BLOCK:
             self._held.extendleft(reversed(messages))
             self._bytes += _size(messages)
@@ -135,7 +138,6 @@ class IntakeCore:
         self._next |= offsets
         dead, rejected = _dead(messages, decoded.rejects, now), Counter(r.code for r in decoded.rejects)
         reached = {(r.topic, r.partition): r.reached_at for r in ranges}
-        missing = nulls(rows) if rows.height else {}
         return Flushed(blocks, dead, offsets, rows.height, rejected, _medians(timed, ranges), reached, missing)
 
     def _some(self, most: int, count: int) -> list[Message]:
@@ -156,10 +158,11 @@ class IntakeCore:
         mine = [reject for reject in rejects if reject.partition % self.shards == shard]
         return BlockHead(shard, self.shards, self.name, now, ranges, mine)
 
-    def _spread(self, rows: pl.DataFrame) -> Iterator[tuple[Carried, bytes]]:
-        """By shard its records."""
+    def _spread(self, rows: pl.DataFrame, missing: Mapping[str, int]) -> Iterator[tuple[Carried, bytes]]:
+        """By shard its records, without the columns that say nothing: shards know them."""
         if rows.height:
-            return spread(carry(rows), _filled(rows), self.shards)
+            filled = [name for name in CANONICAL if missing.get(name, 0) < rows.height]
+            return spread(carry(rows), rows.select(filled), self.shards)
         return iter([(Carried(0, {}, {}, []), b"")] * self.shards)
 
     def _ranges(
@@ -275,12 +278,6 @@ def _days(rows: pl.DataFrame) -> list[str]:
     days, which = np.unique(at // DAY, return_inverse=True)
     told = [day_of(int(day) * DAY) for day in days]
     return [told[k] for k in which.tolist()]
-
-
-def _filled(rows: pl.DataFrame) -> pl.DataFrame:
-    """The records themselves, without the columns that say nothing: shards know them."""
-    absent = rows.select_seq(pl.col(list(CANONICAL)).null_count()).row(0)
-    return rows.select([name for name, n in zip(CANONICAL, absent, strict=True) if n < rows.height])
 
 
 def _dead(messages: list[Message], rejects: list[RejectRow], now: int) -> list[DeadMessage]:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from aml.domain.errors import AmlError
-from aml.stream.client import Connection, Place, Polled, no_topic, removed
+from aml.stream.client import LARGEST, LONG_POLL_MS, Connection, Place, Polled, no_topic, refused, removed, unreachable
 from aml.stream.forms import Message
 
 try:
@@ -28,8 +28,6 @@ _ALL: Final = 1 << 30
 _STUCK_SECONDS: Final = 30.0  # so long nothing of a partition that has more: begin anew
 _SESSION_MS: Final = 10_000
 _BACKOFF_MS: Final = 1_000
-_LONG_POLL_MS: Final = 20  # while one fetch waits for quiet partitions, messages of the others wait too
-_LARGEST: Final = 64 << 20
 _FOR_EVER_MS: Final = 2**31 - 1
 _ASK_MS: Final = 2_000
 _log: Final = logging.getLogger("aml.intake")
@@ -70,7 +68,7 @@ class KafkaPythonConsumer:
         self._settings = common_settings(connection) | {
             "group_id": group, "group_instance_id": member, "enable_auto_commit": False, "auto_offset_reset": "none",
             "isolation_level": "read_committed", "session_timeout_ms": _SESSION_MS, "heartbeat_interval_ms": 2_000,
-            "max_partition_fetch_bytes": 1 << 20, "max_poll_interval_ms": 600_000, "fetch_max_wait_ms": _LONG_POLL_MS,
+            "max_partition_fetch_bytes": 1 << 20, "max_poll_interval_ms": 600_000, "fetch_max_wait_ms": LONG_POLL_MS,
         }  # fmt: skip
         self._brokers, self._topics = connection.brokers, list(topics)
         self._open()
@@ -79,7 +77,7 @@ class KafkaPythonConsumer:
         try:
             self._consumer = kafka.KafkaConsumer(**self._settings)
         except kafka_errors.KafkaError as error:
-            raise _away(self._brokers, error) from error
+            raise unreachable(self._brokers, _told(error)) from error
         for topic in self._topics:
             if not self.partitions(topic):
                 raise no_topic(topic)
@@ -213,13 +211,13 @@ class KafkaPythonProducer:
     def __init__(self, connection: Connection, linger_ms: int = 0) -> None:
         settings = common_settings(connection) | {
             "acks": "all", "enable_idempotence": True, "compression_type": "lz4", "linger_ms": linger_ms,
-            "max_request_size": _LARGEST, "batch_size": 1 << 20, "delivery_timeout_ms": _FOR_EVER_MS,
+            "max_request_size": LARGEST, "batch_size": 1 << 20, "delivery_timeout_ms": _FOR_EVER_MS,
             "max_block_ms": 60_000,
         }  # fmt: skip
         try:
             self._producer = kafka.KafkaProducer(**settings)
         except kafka_errors.KafkaError as error:
-            raise _away(connection.brokers, error) from error
+            raise unreachable(connection.brokers, _told(error)) from error
         self._sent: list[Any] = []
 
     def send(
@@ -234,7 +232,7 @@ class KafkaPythonProducer:
         try:
             self._sent.append(self._producer.send(topic, value, key=key, headers=told, partition=partition))
         except (kafka_errors.KafkaError, ValueError) as error:
-            raise _refused(topic, error) from error
+            raise refused(topic, _told(error)) from error
 
     def flush(self, seconds: float) -> bool:
         """See `client.Producer`."""
@@ -245,10 +243,10 @@ class KafkaPythonProducer:
                 future.get(timeout=max(0.0, until - time.monotonic()))
             except kafka_errors.KafkaTimeoutError as error:
                 if future.failed():
-                    raise _refused("", error) from error
+                    raise refused("", _told(error)) from error
                 return False
             except kafka_errors.KafkaError as error:
-                raise _refused("", error) from error
+                raise refused("", _told(error)) from error
             self._sent.pop()
         return True
 
@@ -269,14 +267,3 @@ def _message(record: Any) -> Message:
 
 def _told(error: Exception) -> str:
     return f"{type(error).__name__} {error}".strip()[:300]
-
-
-def _away(brokers: str, error: Exception) -> AmlError:
-    return AmlError(
-        f"Kafka at {brokers} does not answer ({_told(error)}): start it, or mend AML_KAFKA__BOOTSTRAP_SERVERS"
-    )
-
-
-def _refused(topic: str, error: Exception) -> AmlError:
-    where = f" for {topic}" if topic else ""
-    return AmlError(f"Kafka refused a message{where} for good ({_told(error)}): see `aml topics check`")

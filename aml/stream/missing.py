@@ -21,11 +21,9 @@ FIELDS: Final = tuple(name for name in CANONICAL if name not in _UNTOLD)
 
 def nulls(rows: pl.DataFrame) -> dict[str, int]:
     """How many of the records lack each field that some lack."""
-    return {name: n for name in FIELDS if (n := _missing(rows, name))}
-
-
-def _missing(rows: pl.DataFrame, name: str) -> int:
-    return rows.get_column(name).null_count() if name in rows.columns else rows.height
+    there = [name for name in CANONICAL if name in rows.columns]
+    counts = dict(zip(there, rows.select_seq(pl.col(there).null_count()).row(0), strict=True))
+    return {name: n for name in CANONICAL if (n := counts.get(name, rows.height))}
 
 
 class Window:

@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol
 
 from aml.domain.errors import AmlError
 from aml.store.completeness import Known
+from aml.stream.client import unreachable
 from aml.stream.ledger import Broker, Place, Waiting
 from aml.stream.mail import unpack_letters
 
@@ -116,17 +117,13 @@ def peeking(settings: Mapping[str, Any], brokers: str) -> Iterator[KafkaPeeker]:
             **{**settings, "group_id": None, "enable_auto_commit": False, "isolation_level": "read_committed"}
         )
     except KafkaError as error:
-        raise _away(brokers, error) from error
+        raise unreachable(brokers, error) from error
     try:
         yield KafkaPeeker(consumer)
     except KafkaError as error:
-        raise _away(brokers, error) from error
+        raise unreachable(brokers, error) from error
     finally:
         consumer.close(timeout_ms=1000)
-
-
-def _away(brokers: str, error: Exception) -> AmlError:
-    return AmlError(f"Kafka at {brokers} does not answer ({error}): start it, or mend AML_KAFKA__BOOTSTRAP_SERVERS")
 
 
 def look(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from aml.domain.errors import AmlError
+from aml.stream.client import unreachable
 from aml.stream.contract import SHARDS, Contract
 from aml.stream.kafkapython import common_settings
 from aml.stream.knock import knock
@@ -178,6 +179,4 @@ def administering(settings: StreamSettings, contracts: Sequence[Contract]) -> It
             admin.close()
     except KafkaError as error:
         told = f"{type(error).__name__} {error}".strip()[:300]
-        raise AmlError(
-            f"Kafka at {settings.brokers} does not answer ({told}): start it, or mend AML_KAFKA__BOOTSTRAP_SERVERS"
-        ) from error
+        raise unreachable(settings.brokers, told) from error

@@ -70,7 +70,6 @@ class Worker:
         self._snapshots = Snapshots(terms.database.database_id, watcher.snapshot, every=every)
         self._wanted: frozenset[int] = frozenset()
         self._held: dict[int, Shard] = {}
-        self._deaf: set[int] = set()  # those that read no letters yet
         self._not_before: dict[int, float] = {}
         self._away: float | None = None  # since when the database does not answer
 
@@ -117,17 +116,15 @@ class Worker:
         for shard in self._takeovers.done():
             if shard.terms.shard in wanted:
                 self._held = {**self._held, shard.terms.shard: shard}
-                self._deaf.add(shard.terms.shard)
                 self._inbox.open(shard.terms.shard, shard.at[0])
-        for number in [number for number in self._deaf if self._held[number].hears]:
-            self._deaf.remove(number)
-            self._inbox.hear(number, self._held[number].at[1])
+        for number, shard in self._held.items():
+            if shard.hears:
+                self._inbox.hear(number, shard.at[1])
         if before != self._held.keys():
             self._watcher.owns(self._held, wanted)
 
     def _drop(self, number: int) -> None:
         self._inbox.close(number)
-        self._deaf.discard(number)
         self._held = {other: shard for other, shard in self._held.items() if other != number}
 
     def _lose(self, number: int) -> None:

@@ -1,4 +1,4 @@
-"""Evidence, made by columns or by rows, is the record's own JSON, whatever stands in it."""
+"""Evidence, made by columns or record by record, is the record's own JSON, whatever stands in it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aml.pipeline.evidence import _by_columns, _by_rows, _few_records, _many_records
+from aml.pipeline.evidence import _few_records, _many_records, texts_of
 from aml.store.encoding import to_json
 
 SCHEMA = {
@@ -33,7 +33,7 @@ ROW = st.fixed_dictionaries(
 def test_the_text_of_a_record_is_its_json(rows):
     frame = pl.DataFrame(rows, schema=SCHEMA)
     wanted = [to_json({name: value for name, value in row.items() if value is not None}) for row in rows]
-    assert _by_columns(frame) == _by_rows(frame) == wanted
+    assert texts_of(frame) == wanted
 
 
 @given(st.lists(ROW, min_size=1, max_size=5))

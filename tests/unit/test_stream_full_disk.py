@@ -16,15 +16,6 @@ from aml.stream.snapshots import LATER, Snapshots
 from tests.stream_host import Hosted
 
 
-class Clock:
-    """Seconds that a test sets."""
-
-    now = 0.0
-
-    def __call__(self):
-        return self.now
-
-
 def payments(first, n):
     return [
         json.dumps({
@@ -42,74 +33,66 @@ def hosted(tmp_path):
     database.close()
 
 
-@pytest.mark.parametrize("name", ["segment-", "draft-"])
-def test_a_full_disk_costs_a_snapshot_and_one_line(hosted, tmp_path, monkeypatch, caplog, name):
-    clock, told = Clock(), []
-    snapshots = Snapshots(hosted.database.database_id, lambda size, seconds: told.append(size), clock, every=1.0)
-    held = {0: hosted.shards[0]}
-    full = True
-    fsync = files.os.fsync
+class Disk:
+    """A disk that takes nothing of certain names while it is full, under one shard and its snapshots."""
 
-    def no_space(handle):
-        if full and name in str(files.os.readlink(f"/proc/self/fd/{handle}")):
+    def __init__(self, hosted, monkeypatch):
+        self.full, self.name, self.now, self.told = True, "", 0.0, []
+        self.snapshots = Snapshots(
+            hosted.database.database_id, lambda size, seconds: self.told.append(size), lambda: self.now, every=1.0
+        )
+        self.held = {0: hosted.shards[0]}
+        self._fsync = files.os.fsync
+        monkeypatch.setattr(files.os, "fsync", self._write)
+        self.snapshots.turn(self.held)
+
+    def _write(self, handle):
+        if self.full and self.name in str(files.os.readlink(f"/proc/self/fd/{handle}")):
             raise OSError(errno.ENOSPC, "No space left on device")
-        return fsync(handle)
+        return self._fsync(handle)
 
-    monkeypatch.setattr(files.os, "fsync", no_space)
+    def turn(self, seconds):
+        """So much later a snapshot may be taken, and is waited for."""
+        self.now += seconds
+        self.snapshots.turn(self.held)
+        if self.snapshots._going is not None:
+            self.snapshots._going.future.exception(30)
+        self.snapshots.turn(self.held)
 
-    def turn(seconds):
-        clock.now += seconds
-        snapshots.turn(held)
-        if snapshots._going is not None:
-            snapshots._going.future.exception(30)
-        snapshots.turn(held)
 
-    snapshots.turn(held)
+@pytest.fixture
+def disk(hosted, monkeypatch):
+    made = Disk(hosted, monkeypatch)
+    yield made
+    made.snapshots.close()
+
+
+@pytest.mark.parametrize("name", ["segment-", "draft-"])
+def test_a_full_disk_costs_a_snapshot_and_one_line(hosted, disk, tmp_path, caplog, name):
+    disk.name = name
     with caplog.at_level(logging.INFO):
         hosted.take(payments(0, 50), 10)
-        turn(2)
+        disk.turn(2)
         for n in range(1, 20):  # goes on, and asks no sooner than in a minute
             hosted.take(payments(50 * n, 50), 10)
-            turn(1)
+            disk.turn(1)
     lines = [record.getMessage() for record in caplog.records if "snapshot" in record.getMessage()]
     assert len(lines) == 1 and "No space left" in lines[0] and "AML_STATE" in lines[0]
-    assert told == [] and hosted.shards[0].kept == []
+    assert disk.told == [] and hosted.shards[0].kept == []
     assert hosted.shards[0].records.held == 1_000
     assert list(tmp_path.rglob("*.part")) == []
-    full = False
-    turn(LATER)
-    assert len(told) == 1
+    disk.full = False
+    disk.turn(LATER)
+    assert len(disk.told) == 1
     assert [segment.rows for segment in hosted.shards[0].kept] == [1_000]
-    snapshots.close()
 
 
-def test_a_full_disk_costs_no_more_where_no_record_came_since(hosted, tmp_path, monkeypatch, caplog):
-    clock, told = Clock(), []
-    snapshots = Snapshots(hosted.database.database_id, lambda size, seconds: told.append(size), clock, every=1.0)
-    held = {0: hosted.shards[0]}
-    full = True
-    fsync = files.os.fsync
-
-    def no_space(handle):
-        if full:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return fsync(handle)
-
-    def turn(seconds):
-        clock.now += seconds
-        snapshots.turn(held)
-        if snapshots._going is not None:
-            snapshots._going.future.exception(30)
-        snapshots.turn(held)
-
-    monkeypatch.setattr(files.os, "fsync", no_space)
-    snapshots.turn(held)
+def test_a_full_disk_costs_no_more_where_no_record_came_since(hosted, disk, caplog):
     for seconds in (2, LATER, LATER):
         hosted.take([], 1)  # heads only: nothing to archive, but the shard stands elsewhere
-        turn(seconds)
+        disk.turn(seconds)
     assert sum("no snapshot" in record.getMessage() for record in caplog.records) == 3
-    full = False
+    disk.full = False
     hosted.take(payments(0, 10), 10)
-    turn(LATER)
-    assert len(told) == 1 and [segment.rows for segment in hosted.shards[0].kept] == [10]
-    snapshots.close()
+    disk.turn(LATER)
+    assert len(disk.told) == 1 and [segment.rows for segment in hosted.shards[0].kept] == [10]
