@@ -14,13 +14,12 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import pytest
 
 VERSION = "4.4.0"
 _PORTS = range(20_000, 30_000)
-_locks: list[IO[str]] = []  # of the ports taken
 _POM = """<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>
 <groupId>aml</groupId><artifactId>kafka</artifactId><version>1</version><packaging>pom</packaging><dependencies>
 <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>{version}</version></dependency>
@@ -94,14 +93,13 @@ def free_ports(number: int) -> list[int]:
     for port in random.sample(_PORTS, len(_PORTS)):
         if len(found) == number:
             return found
-        lock = (folder / str(port)).open("w")
+        lock = os.open(folder / str(port), os.O_CREAT | os.O_WRONLY)  # closed by the system when the process ends
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             socket.create_server(("127.0.0.1", port)).close()
         except OSError:
-            lock.close()
+            os.close(lock)
             continue
-        _locks.append(lock)
         found.append(port)
     raise AssertionError(f"no {number} free ports in {_PORTS}")
 
