@@ -8,6 +8,7 @@ on it that others see travel there.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,7 +62,8 @@ class _Ids:
     """Ids of transactions by number, where a file run has the rows of its archive."""
 
     def __init__(self, core: Core) -> None:
-        self._core = core
+        # No ring of references: the memory of a shard that is lost goes at once, not when garbage is looked for.
+        self._core = weakref.proxy(core)
 
     def append(self, first_row: int, frame: pl.DataFrame) -> None:
         """Nothing: the core notes ids as transactions come."""
