@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 from sqlalchemy import text
 
 from aml.store.database import open_database
@@ -192,3 +193,38 @@ def found(db: str) -> tuple[dict[str, Any], dict[str, Any], set[str]]:
     finally:
         database.close()
     return findings, alerts, evidence
+
+
+def simulated(folder: Path) -> Path:
+    """A simulated bank in a folder, and what `aml run` finds in it: run.db."""
+    told = ("--transactions", "20000", "--attempts", "40", "--format", "ndjson", "--seed", "11")
+    _run("simulate", "--out", str(folder), *told)
+    feed, table = str(folder / "transactions.ndjson"), str(folder / "parties.csv")
+    _run("run", feed, "--parties", table, "--db", f"sqlite:///{folder}/run.db")
+    return folder
+
+
+def _run(*arguments: str) -> None:
+    subprocess.run([*AML, *arguments], cwd=ROOT, check=True, capture_output=True)
+
+
+def lines(bank: Path) -> list[bytes]:
+    """Its payments."""
+    return (bank / "transactions.ndjson").read_bytes().splitlines()
+
+
+def parties(bank: Path) -> list[dict[str, Any]]:
+    """Its party table."""
+    rows = pl.read_csv(bank / "parties.csv", infer_schema=False).to_dicts()
+    return [{name: value for name, value in row.items() if value is not None} for row in rows]
+
+
+def same(bank: Path, db: str) -> None:
+    """What stands in a database is what `aml run` found; evidence may be more: what findings named once."""
+    (findings, alerts, evidence), (ours, told, held) = found(f"sqlite:///{bank}/run.db"), found(db)
+    assert len(findings) > 100
+    assert len(alerts) > 5
+    assert ours.keys() == findings.keys()
+    assert {id_: (ours[id_], one) for id_, one in findings.items() if ours[id_] != one} == {}
+    assert told == alerts
+    assert evidence <= held

@@ -87,7 +87,8 @@ class Cluster:
             half = self.chance.randint(0, rows.height)
             for part in (rows[:half], rows[half:]):
                 if part.height:
-                    core.admit(carry(part))
+                    carried = carry(part)
+                    core.admit(carried, core.acceptor.watermarks_of(carried))
         done = core.turn(letters, all_told=self.chance.random() < 0.1)
         for to, letter in write_letters(core, lambda to: Head(core.me, 1, to, RECORD, 0), done.out):
             self.post.setdefault((core.me, to), deque()).append(letter)

@@ -27,6 +27,7 @@ from aml.stream.decode import Decoded, Message
 from aml.stream.frozen import adopt, freeze
 from aml.stream.intake import Assigned, IntakeCore
 from aml.stream.mail import bundled, unpack_letters
+from aml.stream.rebuild import Archived, Rebuilt, archived, legacy_of, read_on
 from aml.stream.shard import Shard, ShardTerms, Step
 from aml.stream.takeover import LEGS, RECORDS, take_over
 from aml.stream.wire import RejectRow
@@ -146,7 +147,7 @@ class World:
         self.group = [0] * self.partitions  # offsets that the intakes committed
         self.topics, self.store = Topics(self.shards), Store(self.shards)
         self.owner: dict[int, int] = {}  # who the broker says owns a shard, a worker's number
-        self.crashes = self.poisoned = self.restores = 0
+        self.crashes = self.poisoned = self.restores = self.generation = 0
         self.said: list[str] = []
 
     def publish(self, value: bytes) -> None:
@@ -163,28 +164,30 @@ class World:
         at = {p: self.group[p] for p in partitions}
         core.assign({(TOPIC, p): offset for p, offset in at.items()})
         while True:
-            for p in partitions:
-                some = self.source[p][at[p] : at[p] + self.chance.randint(0, 3)]
-                core.take(some)
-                at[p] += len(some)
+            yield from self.flush(core, at)
+
+    def flush(self, core: IntakeCore, at: dict[int, int]) -> Iterator[None]:
+        """One flush of an intake that has come so far in its partitions."""
+        for p in at:
+            some = self.source[p][at[p] : at[p] + self.chance.randint(0, 3)]
+            core.take(some)
+            at[p] += len(some)
+        yield
+        known = {(TOPIC, p): Assigned(self.partitions, at[p] == len(self.source[p])) for p in at}
+        flushed = core.flush(NOW, known)
+        for shard, block in enumerate(flushed.blocks):
+            self.topics.send(LEGS, shard, block)
             yield
-            known = {(TOPIC, p): Assigned(self.partitions, at[p] == len(self.source[p])) for p in partitions}
-            flushed = core.flush(NOW, known)
-            for shard, block in enumerate(flushed.blocks):
-                self.topics.send(LEGS, shard, block)
-                yield
-            for (_, p), offset in flushed.offsets.items():
-                self.group[p] = max(self.group[p], offset)
-            yield
+        for (_, p), offset in flushed.offsets.items():
+            self.group[p] = max(self.group[p], offset)
+        yield
 
     def worker(self, me: int) -> Iterator[None]:
         """A worker: whatever it is assigned it takes over; whatever was taken from it, it drops when it notices."""
         held: dict[int, Shard] = {}
         while True:
             for number in [n for n, who in sorted(self.owner.items()) if who == me and n not in held]:
-                folder = self.folder / f"shard-{number}"
-                folder.mkdir(parents=True, exist_ok=True)
-                terms = ShardTerms(number, self.shards, self.judgement, LATENESS, folder)
+                terms = self.terms(number)
                 held[number] = take_over(terms, "sim", self.store.own, self.topics, NOW, self.said.append)
                 yield
             if self.chance.random() < 0.5:  # a revoke is noticed late or never: a zombie's commit must fail
@@ -229,10 +232,13 @@ class World:
 
     # ------------------------------------------------------------------ what happens
 
-    def run(self) -> None:
-        """Publish, crash, rebalance and deliver as chance has it; then let everything come to rest."""
+    def run(self, some: range | None = None) -> None:
+        """Publish, crash, rebalance and deliver as chance has it; then let everything come to rest.
+
+        some: the rows that are sent, default all.
+        """
         chance = self.chance
-        lines = [b"%d" % number for number in range(len(self.rows))]
+        lines = [b"%d" % number for number in (range(len(self.rows)) if some is None else some)]
         workers: dict[int, Iterator[None]] = {}
         backup: Store | None = None
         self.rebalance(range(chance.randint(1, 3)))
@@ -278,6 +284,37 @@ class World:
             for actor in (*workers.values(), *intakes):
                 next(actor)
         raise AssertionError("the world never comes to rest")
+
+    def terms(self, number: int) -> ShardTerms:
+        """What one of the shards in force is made for."""
+        folder = self.folder / f"g{self.generation}-{number}"
+        folder.mkdir(parents=True, exist_ok=True)
+        return ShardTerms(number, self.shards, self.judgement, LATENESS, folder)
+
+    def drain(self) -> None:
+        """A last flush, whole, as an intake makes before it ends; then let everything come to rest."""
+        core = IntakeCore("sim", self.shards, self.decoder, self.resolve)  # type: ignore[arg-type]
+        core.assign({(TOPIC, p): offset for p, offset in enumerate(self.group)})
+        for _ in self.flush(core, dict(enumerate(self.group))):
+            pass
+        self.rest({}, ())
+
+    def resize(self, shards: int, at_once: int) -> Rebuilt:
+        """At rest: another number of shards, as `aml shards resize` makes them."""
+        self.drain()
+        old = [Shard(self.terms(row.shard)) for row in self.store.rows]
+        segments = []
+        for shard, row in zip(old, self.store.rows, strict=True):
+            files = read_on(shard, row, "sim", self.topics, self.said.append)
+            segments += [Archived(shard.terms.folder / file.name, row.shard) for file in files]
+        legacy = legacy_of(old)
+        self.generation, self.shards = self.generation + 1, shards
+        made = Rebuilt([self.terms(n) for n in range(shards)], NOW)
+        for frame in archived(segments, at_once):
+            made.take(frame)
+        made.end(legacy, "sim")
+        self.topics, self.store.rows = Topics(shards), Store(shards).rows
+        return made
 
     def rebalance(self, workers: Sequence[int]) -> None:
         self.owner = {shard: self.chance.choice(workers) for shard in range(self.shards)}

@@ -19,6 +19,7 @@ from aml.cli import (
     reconcile,
     rules,
     run,
+    shards,
     simulate,
     status,
     topics,
@@ -46,6 +47,7 @@ train.add_to(app)
 evaluate.add_to(app)
 app.add_typer(dlq.app, name="dlq")
 app.add_typer(topics.app, name="topics")
+app.add_typer(shards.app, name="shards")
 doctor.add_to(app)
 reconcile.add_to(app)
 publish.add_to(app)

@@ -169,14 +169,20 @@ class Acceptor:
         )
         return arrivals
 
-    def accept_carried(self, rows: Carried, home: Mask) -> Verdicts:
-        """Judge records of a stream by the watermarks that stand now.
+    def watermarks_of(self, rows: Carried) -> I64:
+        """By record the watermark to judge it by, UTC µs: the one that stands now, or stood when it came before."""
+        if "seen" in rows.columns:
+            return rows["seen"]
+        tenant = self.numbers("tenant", rows.words, rows["institution"])
+        marks = np.append(self.progress.marks, NO_TIME)  # one more for tenants of whom nothing is known yet
+        return np.asarray(marks[np.minimum(tenant, marks.size - 1)])
+
+    def accept_carried(self, rows: Carried, home: Mask, before: I64) -> Verdicts:
+        """Judge records of a stream. before: by record the watermark.
 
         home: those whose first visit this is; of the others only the act (revision, void, reversal) is judged here.
         """
         tenant = self.numbers("tenant", rows.words, rows["institution"])
-        marks = np.append(self.progress.marks, NO_TIME)  # one more for tenants of whom nothing is known yet
-        before = marks[np.minimum(tenant, marks.size - 1)]
         flags, t, key, content = rows.flags(home), rows["t"], rows.key("key"), rows.key("content")
         known = self._known(key, rows["revision"], flags, t, before, content)
         incoming = Incoming(

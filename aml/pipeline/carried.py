@@ -35,8 +35,9 @@ NUMBERS: Final[dict[str, np.dtype[Any]]] = {
     name: np.dtype(kind)
     for kind, names in {
         "u8": tuple(f"{name}_{half}" for name in _HASHES for half in ("hi", "lo")),
-        # t, received: UTC µs; sequence: of the source; offset, partition, index: where it stood in its topic
-        "i8": ("t", "received", "offset", "sequence", "amount", "debit_value", "credit_value",
+        # t, received: UTC µs; sequence: of the source; offset, partition, index: where it stood in its topic; seen: of
+        # one that is judged once more, the watermark it was judged by, UTC µs
+        "i8": ("t", "received", "seen", "offset", "sequence", "amount", "debit_value", "credit_value",
                "debit_turnover", "credit_turnover"),
         "i4": ("partition", "index", "revision", "day", "unit_day", "shard", "debit_opened", "credit_opened"),
         "u4": ("flags",
@@ -49,7 +50,7 @@ NUMBERS: Final[dict[str, np.dtype[Any]]] = {
     for name in names
 }  # fmt: skip
 TEXTS: Final[tuple[str, ...]] = ("id", "debit", "credit", "conductor")  # the transaction's id, and names of holders
-_ENDS: Final = {"debit": "originator", "credit": "beneficiary"}
+ENDS: Final = {"debit": "originator", "credit": "beneficiary"}
 _ABSENT: Final = {
     "t": ("executed_at", NO_TIME), "sequence": ("source_sequence", 0), "amount": ("amount", NONE),
     "debit_value": ("debit_value", 0), "credit_value": ("credit_value", 0), "revision": ("revision", 1),
@@ -165,7 +166,7 @@ def _plain(column: pl.Series, absent: int) -> Array:
 def _told(frame: pl.DataFrame) -> list[pl.Expr]:
     """Texts of records and their holders: a holder goes by its customer, told or linked, else by its account."""
     made = [pl.col("transaction_id").alias("id"), pl.col("institution"), pl.col("source"), pl.col("currency")]
-    for side, end in _ENDS.items():
+    for side, end in ENDS.items():
         customer = pl.col(f"{end}_customer")
         if f"_{side}_customer" in frame.columns:
             customer = pl.coalesce(customer, f"_{side}_customer")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 # The revisions of `migrations/versions` in order; a test holds this to the folder.
-REVISIONS = ("0001", "0002")
+REVISIONS = ("0001", "0002", "0003")
 VERSION_TABLE = "aml_schema"
 _MIGRATION_LOCK = 0x616D6C01
 

@@ -288,6 +288,7 @@ def _shard(row: Row[Any]) -> ShardRow:
         row.taken_at,
         row.updated_at,
         from_json(row.state),
+        row.generation,
     )
 
 

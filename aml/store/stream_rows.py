@@ -20,6 +20,7 @@ class ShardRow:
     taken_at: int
     updated_at: int
     state: dict[str, Any]
+    generation: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,8 @@ from sqlalchemy import (
 
 from aml.store.tables import Id, RowId, metadata
 
-# Where each shard of the stream stands: offsets are the next to read of its two inputs; `epoch` counts its owners.
+# Where each shard of the stream stands: offsets are the next to read of its two inputs; `epoch` counts its owners,
+# `generation` how often the shards were made anew.
 stream_shards = Table(
     "stream_shards",
     metadata,
@@ -35,6 +36,7 @@ stream_shards = Table(
     Column("taken_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
     Column("state", Text, nullable=False),  # JSON: what else must change with the offsets
+    Column("generation", Integer, nullable=False, server_default=text("0")),
 )
 
 # Every element consumed, and what became of it: consumed = scored + duplicate + all rejected:<code>. Each shard adds to

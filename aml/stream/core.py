@@ -96,11 +96,11 @@ class Core(Detection):
         self._placed = 0
         self._first = 0  # transactions known at the last turn
 
-    def admit(self, rows: Carried) -> Verdicts:
-        """Judge the records of one block, by the watermarks that stand now; they wait for the next turn."""
+    def admit(self, rows: Carried, before: I64) -> Verdicts:
+        """Judge the records of one block, each by a watermark; they wait for the next turn."""
         known = len(self.acceptor.holders)
         self._strangers = self._strangers if self._waiting else ~self.acceptor.holders.ours[:known]
-        verdicts = self.acceptor.accept_carried(rows, rows["shard"] == self.me)
+        verdicts = self.acceptor.accept_carried(rows, rows["shard"] == self.me, before)
         self._enter(rows, verdicts)
         self._waiting.append(verdicts)
         return verdicts

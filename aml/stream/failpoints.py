@@ -16,6 +16,7 @@ WORKER = (
     "worker.before_evaluate", "worker.before_produce", "worker.after_first_letter", "worker.after_produce",
     "worker.before_commit", "worker.after_commit",
 )  # fmt: skip
+RESIZE = ("resize.before_commit", "resize.committed", "resize.topics_made")
 
 
 def _wanted() -> tuple[str, int]:

@@ -16,10 +16,12 @@ import numpy as np
 import numpy.typing as npt
 
 from aml.domain.errors import AmlError
+from aml.engine.intern import Interner
 from aml.pipeline.host import under
 from aml.store.runs import StateFile
 from aml.store.stream_rows import Segment
 from aml.stream import snapshot
+from aml.stream.progress import SourceProgress
 from aml.stream.records import Sealed, ShardRecords
 from aml.stream.settling import Floors
 from aml.stream.shard import Shard
@@ -112,3 +114,14 @@ def restore(shard: Shard, state: Mapping[str, npt.NDArray[Any]]) -> None:
     shard.floors = Floors(shard.terms.shard, shard.terms.shards, dict(facts["floors"]))
     shard.forgot_at = facts["forgot_at"]
     shard.epochs, shard.tenants = dict(facts["epochs"]), facts["tenants"]
+
+
+def restore_reading(shard: Shard, state: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Take up of a snapshot how far it had read, and its archive; by whatever it was judged."""
+    facts, acceptor = snapshot.read(state["facts"]), shard.core.acceptor
+    acceptor.texts["tenant"] = Interner.from_state(under(state, "core.accept.text.tenant"))
+    acceptor.progress = SourceProgress.from_state(under(state, "core.accept.progress"))
+    shard.records = ShardRecords(shard.terms.folder, [StateFile(*file) for file in facts["records"]], facts["at"][0])
+    shard.at = (facts["at"][0], facts["at"][1])
+    shard.covered = {(topic, partition): at for topic, partition, at in facts["covered"]}
+    shard.tenants = facts["tenants"]

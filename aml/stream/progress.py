@@ -85,3 +85,16 @@ class SourceProgress(Progress):
         self._counts, self.marks = state["counts"].copy(), state["marks"].copy()
         self._ended, self._at = state["ended"].copy(), state["at"].copy()
         return self
+
+    @classmethod
+    def moved(cls, state: Mapping[str, np.ndarray], numbers: np.ndarray) -> SourceProgress:
+        """The progress whose `state` this is, every tenant under another number: `numbers` by the one it had."""
+        self = cls()
+        self._widen(state["counts"].shape[0], int(numbers.max(initial=-1)) + 1)
+        known = numbers[: state["marks"].size]
+        for name, held in (("heaps", self._heaps), ("keys", self._keys), ("counts", self._counts),
+                           ("ended", self._ended)):  # fmt: skip
+            held[:, known] = state[name]
+        self.marks[known] = state["marks"]
+        self._at = state["at"].copy()
+        return self

@@ -11,12 +11,17 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from aml.engine.intern import text_rows
+from aml.pipeline.carried import ENDS, Carried
+from aml.pipeline.resolved import FACTS
 from aml.store.archive import Archive, write_segment
 from aml.store.runs import StateFile
 from aml.stream.block import Block
 
-# Of what the intake fixed, what is kept beside a record.
+# Of what the intake fixed, what is kept beside a record: with the record it says all that a shard ever reads of it.
 KEPT: Final = ("debit_hi", "debit_lo", "credit_hi", "credit_lo", "flags", "day", "unit_day", "sides", "ours", "shard")
+KNOWN: Final = tuple(f"{side}_{name}" for side in ENDS for name in FACTS)  # where the party table told anything
+SEEN: Final = "_seen"  # the watermark when it was judged, UTC µs; NO_TIME where there was none
 PLACE: Final = {"partition": "partition", "offset": "offset", "index": "element", "received": "received_at"}
 LOOSE: Final = 256  # blocks that are held as they came, at most
 LOOSE_ROWS: Final = 1 << 13
@@ -30,6 +35,7 @@ class Loose:
     block: Block
     rows: I64  # of the block
     topic: str
+    seen: I64  # by row the watermark that it was judged by
 
     @property
     def height(self) -> int:
@@ -41,13 +47,15 @@ class Loose:
         frame, columns = self.block.frame(), self.block.rows
         if self.rows.size < columns.n:
             frame, columns = frame[self.rows], columns.take(self.rows)
+        kept = KEPT + KNOWN if columns.parties else KEPT
         return frame.with_columns(
-            *(pl.Series(f"_{name}", columns[name]) for name in KEPT),
+            *(pl.Series(f"_{name}", columns[name]) for name in kept),
+            *(_linked(side, end, frame, columns) for side, end in ENDS.items()),
             pl.lit(self.topic).alias("topic"),
             *(pl.Series(name, columns[column]) for column, name in PLACE.items()),
             pl.Series("content_hi", columns["content_hi"]), pl.Series("content_lo", columns["content_lo"]),
+            pl.Series(SEEN, self.seen),
         )  # fmt: skip
-
 
     def some(self, rows: npt.NDArray[np.integer]) -> pl.DataFrame:
         """A few of the records: the columns that hold anything, and where they stood."""
@@ -59,6 +67,19 @@ class Loose:
             *(pl.Series(name, columns[column][at]) for column, name in PLACE.items()),
             pl.Series("content_hi", columns["content_hi"][at]), pl.Series("content_lo", columns["content_lo"][at]),
         ])  # fmt: skip
+
+
+def _linked(side: str, end: str, frame: pl.DataFrame, columns: Carried) -> pl.Series:
+    """The customer to whom the party table linked a side's account, where the record names none."""
+    linked = columns[f"{side}_customer"] & frame.get_column(f"{end}_customer").is_null().to_numpy()
+    names: list[str | None] = [None] * columns.n
+    sizes, data = text_rows(*columns.text(side), np.flatnonzero(linked)) if linked.any() else (None, None)
+    if sizes is not None and data is not None:
+        raw, at = data.tobytes(), 0
+        for row, size in zip(np.flatnonzero(linked).tolist(), sizes[:, 0].tolist(), strict=True):
+            names[row] = raw[at : at + size].decode()
+            at += size
+    return pl.Series(f"_{side}_customer", names, pl.String)
 
 
 Piece = Loose | pl.DataFrame
@@ -109,11 +130,11 @@ class ShardRecords(Archive):
         """Rows appended so far."""
         return super().rows + sum(one.last - one.first for one in self._sealed)
 
-    def add(self, block: Block, rows: I64, topic: str) -> None:
-        """Add the accepted rows of a block, with where they stood in their topic."""
+    def add(self, block: Block, rows: I64, topic: str, seen: I64) -> None:
+        """Add the accepted rows of a block, with where they stood in their topic. seen: see `Loose`."""
         if not rows.size:
             return
-        self._loose.append(Loose(block, rows, topic))
+        self._loose.append(Loose(block, rows, topic, seen))
         self._pieces.append(self._loose[-1])
         self._held_rows += rows.size
         if len(self._loose) == LOOSE or sum(one.height for one in self._loose) >= LOOSE_ROWS:

@@ -35,6 +35,7 @@ from aml.stream.post import Outgoing, write_letters
 from aml.stream.progress import SourceProgress
 from aml.stream.records import ShardRecords
 from aml.stream.settling import Floors, settled
+from aml.stream.snapshot import in_force
 from aml.stream.tally import Tally
 
 I64 = npt.NDArray[np.int64]
@@ -74,6 +75,7 @@ class Shard:
     def __init__(self, terms: ShardTerms) -> None:
         judgement = terms.judgement
         self.terms = terms
+        self._in_force = in_force(judgement)
         self.core = Core(
             judgement.compiled, judgement.scoring, terms.shard, terms.shards, lateness=terms.lateness,
             folder=terms.folder,
@@ -155,6 +157,11 @@ class Shard:
 
     # ------------------------------------------------------------------ what came
 
+    def read(self, blocks: Iterable[tuple[int, Block]]) -> None:
+        """Take blocks for their records alone: nothing is evaluated, and such as came before are taken for new."""
+        for offset, block in blocks:
+            self._take(offset, block, Tally())
+
     def _take(self, offset: int, block: Block, tally: Tally) -> None:
         """Judge the rows of a block that no earlier one had; then progress and coverage move on."""
         self.at = (_next(self.at[0], offset, "aml.legs", self.terms.shard), self.at[1])
@@ -182,16 +189,16 @@ class Shard:
 
     def _judge(self, block: Block, topic: str, tally: Tally) -> None:
         """Accept rows, count what was judged at home, and keep accepted records whole."""
-        rows, acceptor = block.rows, self.core.acceptor
-        marks = np.append(acceptor.progress.marks, NO_TIME)
-        before = marks[np.minimum(acceptor.numbers("tenant", rows.words, rows["institution"]), marks.size - 1)]
-        outcome = self.core.admit(rows).outcome
+        rows = block.rows
+        before = self.core.acceptor.watermarks_of(rows)
+        outcome = self.core.admit(rows, before).outcome
         home = rows["shard"] == self.terms.shard
         tally.take_rows(topic, rows, outcome, home, (rows["t"] != NO_TIME) & (rows["t"] < before))
         refused = np.flatnonzero(home & (outcome > Outcome.DUPLICATE))
         if refused.size:
             tally.refuse(topic, block, refused, outcome[refused])
-        self.records.add(block, np.flatnonzero(outcome == Outcome.NEW), topic)
+        fresh = np.flatnonzero(outcome == Outcome.NEW)
+        self.records.add(block, fresh, topic, before[fresh])
 
     def _progress(self, part: Any) -> None:
         progress = self.core.acceptor.progress
@@ -285,7 +292,7 @@ class Shard:
 
     def _state(self, now: int) -> dict[str, Any]:
         covered = {f"{topic}:{partition}": offset for (topic, partition), offset in sorted(self.covered.items())}
-        return {"watermarks": self.watermarks(), "covered": covered, "at": now}
+        return {"watermarks": self.watermarks(), "covered": covered, "at": now, "in_force": self._in_force}
 
     def watermarks(self) -> dict[str, int]:
         """Watermark in UTC µs of each institution that has one."""

@@ -14,6 +14,7 @@ from typing import Final
 from aml.domain.errors import AmlError
 from aml.pipeline.inforce import Judgement
 from aml.store.database import Database
+from aml.store.generations import resizing
 from aml.stream import settings as names
 from aml.stream.chores import Chores, Told
 from aml.stream.drift import Drift
@@ -25,7 +26,7 @@ from aml.stream.manifests import ManifestReader
 from aml.stream.member import Member
 from aml.stream.outbox import Relay
 from aml.stream.settings import StreamSettings
-from aml.stream.takeover import LEGS, RECORDS
+from aml.stream.takeover import LEGS, RECORDS, same_rules
 from aml.stream.takeovers import Takeovers, WorkerTerms, patiently
 from aml.stream.watch import WorkerWatch
 from aml.stream.working import Worker
@@ -54,8 +55,8 @@ def work(
     topics = {LEGS: settings.topic(names.LEGS), RECORDS: settings.topic(names.RECORDS)}
     log = KafkaLog(connection, topics, stop.is_set)
     shards = _shards(log)
-    patiently(partial(_begun, database, shards), stop.is_set)
-    terms = WorkerTerms(member.id, shards, judgement, lateness, state, database)
+    generation = patiently(partial(_begun, database, shards, judgement), stop.is_set)
+    terms = WorkerTerms(member.id, shards, generation, judgement, lateness, state, database)
     inbox = Inbox()
     takeovers = Takeovers(terms, lambda: KafkaLog(connection, topics, stop.is_set), stop.is_set)
     worker = Worker(terms, inbox, log, takeovers, stop.is_set, watcher, every)
@@ -82,9 +83,15 @@ def work(
         raise failure.error
 
 
-def _begun(database: Database, shards: int) -> None:
+def _begun(database: Database, shards: int, judgement: Judgement) -> int:
+    """The generation of the shards, begun where there are none. Raises AmlError where we may not work on them."""
     with database.begin() as uow:
-        uow.stream.begin(shards)
+        if resizing(uow.connection, uow.now) is not None:
+            raise AmlError("the shards are being made anew: let `aml shards resize` end, or run it again")
+        rows = uow.stream.begin(shards)
+    for row in rows:
+        same_rules(row, judgement, shards)
+    return rows[0].generation
 
 
 def _shards(log: KafkaLog) -> int:

@@ -7,6 +7,7 @@ from itertools import islice
 from typing import Final, Protocol
 
 from aml.domain.errors import AmlError
+from aml.pipeline.inforce import Judgement
 from aml.store.stream_rows import ShardRow
 from aml.stream import snapshot
 from aml.stream.block import unpack_block
@@ -51,6 +52,7 @@ def take_over(
     Raises AmlError where the topics do not hold what is needed any more.
     """
     row = own(terms.shard, 0)
+    same_rules(row, terms.judgement, terms.shards)
     seen = _seen(terms.shard, row, log)
     if seen >= row.epoch:
         say(f"shard {terms.shard}: epoch {seen} was seen, the database knows {row.epoch}: it was restored")
@@ -71,6 +73,16 @@ def take_over(
     replay(shard, row, log, now)
     shard.own(row, ends)
     return shard
+
+
+def same_rules(row: ShardRow, judgement: Judgement, shards: int) -> None:
+    """Raise AmlError where a shard was judged by something else so far: all change together, at one place."""
+    ours = snapshot.in_force(judgement)
+    if row.state.get("in_force", ours) != ours:
+        raise AmlError(
+            f"shard {row.shard} is judged by other rules, models, scoring or engine, or history from another day: run "
+            f"with those, or stop all and let `aml shards resize {shards}` judge the whole archive by these"
+        )
 
 
 def _seen(shard: int, row: ShardRow, log: Log) -> int:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
 
+from aml.domain.errors import AmlError
 from aml.pipeline.inforce import Judgement
 from aml.store.database import Database
 from aml.store.failures import will_pass
@@ -23,11 +24,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class WorkerTerms:
-    """What a worker is made for: its name as owner, the number of all shards, what it judges by, lateness in µs, the
-    folder of the shards' state, and the database."""
+    """What a worker is made for: its name as owner, the number of all shards and their generation, what it judges by,
+    lateness in µs, the folder of the shards' state, and the database."""
 
     owner: str
     shards: int
+    generation: int
     judgement: Judgement
     lateness: int
     state: Path
@@ -67,8 +69,7 @@ class Takeovers:
 
     def _take(self, number: int) -> Shard:
         terms, began = self._terms, time.monotonic()
-        folder = terms.state / f"shard-{number:03d}"
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = shard_folder(terms.state, terms.generation, number)
         if self._log is None:
             self._log = self._make_log()
         wanted = ShardTerms(number, terms.shards, terms.judgement, terms.lateness, folder)
@@ -83,7 +84,17 @@ class Takeovers:
             with self._terms.database.begin() as uow:
                 return uow.stream.take_over(shard, self._terms.owner, seen)
 
-        return patiently(owned, self._stop)
+        row = patiently(owned, self._stop)
+        if row.generation != self._terms.generation:
+            raise AmlError("the shards were made anew meanwhile: start the worker again")
+        return row
+
+
+def shard_folder(state: Path, generation: int, shard: int) -> Path:
+    """Where a shard's snapshots and archive lie; made if it is not there."""
+    folder = state / f"shard-{generation}-{shard:03d}"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def patiently(ask: Callable[[], T], stop: Callable[[], bool]) -> T:

@@ -13,10 +13,11 @@ from aml.stream.client import unreachable
 from aml.stream.contract import SHARDS, Contract
 from aml.stream.kafkapython import common_settings
 from aml.stream.knock import knock
-from aml.stream.settings import StreamSettings
+from aml.stream.settings import INTAKES, WORKERS, StreamSettings
 
 _TIMEOUT_MS: Final = 15_000
 _LOOK_AGAIN_S: Final = 0.05
+_SESSION_S: Final = 15.0  # a little longer than a member may be silent
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +117,38 @@ class Topics:
                 )
             told.append(Told(name, held[name].partitions, (), tuple(faults)))
         return told
+
+    def members(self) -> list[str]:
+        """Who works in the groups of intakes and workers, as soon as those that ended have left them.
+
+        A static member that ended stays in its group for the time of a session.
+        """
+        groups = [self._settings.group(name) for name in (INTAKES, WORKERS)]
+        until = time.monotonic() + _SESSION_S
+        while True:
+            found = self._admin.describe_groups(groups).values()
+            names = sorted(one["group_instance_id"] or one["member_id"] for group in found for one in group["members"])
+            if not names or time.monotonic() > until:
+                return names
+            time.sleep(_LOOK_AGAIN_S)
+
+    def renew(self, shards: int) -> None:
+        """Make the topics of the shards anew, empty, with so many partitions and as many copies as they had.
+
+        Raises AmlError where the brokers do not.
+        """
+        inner = [self.name(contract) for contract in self._contracts if contract.partitions == SHARDS]
+        there = {one["name"]: one for one in self._admin.describe_topics()}
+        gone = [name for name in inner if name in there]
+        copies = [len(part["replica_nodes"]) for name in gone for part in there[name]["partitions"]]
+        if gone:
+            self._admin.delete_topics(gone)
+        until = time.monotonic() + _TIMEOUT_MS / 1000
+        while any(one["name"] in inner for one in self._admin.describe_topics()):
+            if time.monotonic() > until:
+                raise AmlError(f"Kafka at {self._settings.brokers} does not remove {', '.join(gone)}: look at its log")
+            time.sleep(_LOOK_AGAIN_S)
+        self.apply(shards, max(copies, default=-1))
 
     def _held(self) -> dict[str, Held]:
         from kafka.admin import ConfigResource, ConfigResourceType

@@ -6,7 +6,6 @@ import asyncio
 import json
 import shutil
 import signal
-import subprocess
 import time
 import uuid
 from pathlib import Path
@@ -25,7 +24,7 @@ from aml.stream.faustapp import FaustTerms, make_app
 from aml.stream.inbox import Inbox
 from aml.stream.takeover import LEGS, RECORDS
 from tests.broker import Broker
-from tests.service import AML, BANK, MANIFESTS, ROOT, Process, Service, found
+from tests.service import BANK, MANIFESTS, Process, Service, found, lines, parties, same, simulated
 
 PLACE = ["topic", "partition", "offset", "element"]
 pytestmark = pytest.mark.thorough
@@ -34,36 +33,7 @@ pytestmark = pytest.mark.thorough
 @pytest.fixture(scope="module")
 def bank(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A simulated bank, and what `aml run` finds in it: run.db."""
-    folder = tmp_path_factory.mktemp("bank")
-    told = ("--transactions", "20000", "--attempts", "40", "--format", "ndjson", "--seed", "11")
-    run(folder, "simulate", "--out", str(folder), *told)
-    feed, parties = str(folder / "transactions.ndjson"), str(folder / "parties.csv")
-    run(folder, "run", feed, "--parties", parties, "--db", f"sqlite:///{folder}/run.db")
-    return folder
-
-
-def run(folder: Path, *arguments: str) -> None:
-    subprocess.run([*AML, *arguments], cwd=ROOT, check=True, capture_output=True)
-
-
-def lines(bank: Path) -> list[bytes]:
-    return (bank / "transactions.ndjson").read_bytes().splitlines()
-
-
-def parties(bank: Path) -> list[dict[str, Any]]:
-    rows = pl.read_csv(bank / "parties.csv", infer_schema=False).to_dicts()
-    return [{name: value for name, value in row.items() if value is not None} for row in rows]
-
-
-def same(bank: Path, db: str) -> None:
-    """What stands in a database is what `aml run` found; evidence may be more: what findings named once."""
-    (findings, alerts, evidence), (ours, told, held) = found(f"sqlite:///{bank}/run.db"), found(db)
-    assert len(findings) > 100
-    assert len(alerts) > 5
-    assert ours.keys() == findings.keys()
-    assert {id_: (ours[id_], one) for id_, one in findings.items() if ours[id_] != one} == {}
-    assert told == alerts
-    assert evidence <= held
+    return simulated(tmp_path_factory.mktemp("bank"))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,65 @@
+"""Another number of shards changes nothing: not what was found, not what is known again, not what comes later."""
+
+from __future__ import annotations
+
+import os
+import random
+import tempfile
+from pathlib import Path
+
+from hypothesis import given, settings
+
+from tests.naive.fast import Fast
+from tests.naive.make import Feed
+from tests.property.test_engine import LATE, one_content, seeds
+from tests.strategies import streams
+from tests.stream_world import World
+
+SEEDS = int(os.environ.get("AML_SIMULATION_SEEDS", "100" if os.environ.get("AML_TEST_ALL") == "1" else "15"))
+
+
+@settings(max_examples=SEEDS)
+@given(streams(), seeds)
+def test_a_resized_stream_goes_on_as_if_it_had_been_so_from_the_beginning(stream, seed):
+    stream, chance = one_content(stream), random.Random(seed)
+    base = Fast.open(stream.profile, stream.parties)
+    base.take(stream.rows)
+    rows = sorted(stream.rows, key=lambda row: row["executed_at"] + chance.randrange(LATE))
+    rows += chance.choices(rows, k=chance.randint(0, 5)) if rows else []
+    cut = sorted(chance.randint(0, len(rows)) for _ in range(2))
+    with tempfile.TemporaryDirectory() as folder:
+        world = World(stream.profile, stream.parties, rows, chance, Path(folder))
+        for first, last in ((0, cut[0]), (cut[0], cut[1])):
+            world.run(range(first, last))
+            made = world.resize(chance.choice((1, 2, 3, 4, 7)), chance.choice((1, 7, 1000)))
+            assert made.outcomes["scored"] == world.store.counts["scored"]
+            standing = {id_: finding for id_, change in made.changes.items() if (finding := change.finding) is not None}
+            assert standing == world.store.findings
+        world.run(range(cut[1], len(rows)))
+    found = {
+        (f.rule, (f.subject.party_institution, str(f.subject.kind), f.subject.id), f.week.isoformat()): f
+        for f in world.store.findings.values()
+    }
+    assert found == base.findings()
+    counts = world.store.counts
+    assert counts["consumed"] == len(rows) + world.poisoned
+    assert counts["rejected:not_json"] == world.poisoned
+    assert counts["scored"] == len({repr(sorted(row.items())) for row in rows})
+    assert counts["consumed"] == counts["scored"] + counts["duplicate"] + counts["rejected:not_json"]
+    named = {name for f in base.findings().values() for name in f.transaction_ids}
+    assert named <= world.store.evidence
+
+
+def test_what_came_too_late_to_be_undone_stays(tmp_path):
+    feed = Feed()
+    deposits = [feed.cash_in(24 * day, "A", 9_500) for day in range(6)]
+    for k in range(300):
+        feed.pay(24 * 40 + k / 10, "B", "C", 10)
+    rows = [*feed.rows, *({**row, "void": True} for row in deposits)]
+    world = World("us", [], rows, random.Random(3), tmp_path)
+    for some in (range(6), range(6, 306), range(306, 312)):
+        world.run(some)
+        found = dict(world.store.findings)
+    assert found
+    made = world.resize(3, 1000)
+    assert {id_: change.finding for id_, change in made.changes.items() if change.finding is not None} == found
