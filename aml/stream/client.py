@@ -54,10 +54,12 @@ class Consumer(Protocol):
         """Hand out messages of all assigned partitions but these."""
 
     def commit(self, offsets: Mapping[Place, int]) -> bool:
-        """Note the next offsets of partitions; False where they are no longer ours, or the broker is away."""
+        """Have the next offsets of partitions noted, now or as soon as the broker answers while they are ours; False
+        where they are no longer ours, or the broker is away: then they are to come again. Raises AmlError, here or at
+        a later poll, where the right is missing."""
 
     def close(self) -> None:
-        """Leave the broker; a static member's partitions wait for it."""
+        """Leave the broker, within seconds, there or not; a static member's partitions wait for it."""
 
 
 class Producer(Protocol):
@@ -100,7 +102,7 @@ class Connection:
     def producer(self, linger_ms: int = 0) -> Producer:
         """A producer whose messages wait so long for others. Raises AmlError where the client is not installed."""
         if self._is_fast():
-            from aml.stream.confluent import ConfluentProducer
+            from aml.stream.confluentproducer import ConfluentProducer
 
             return ConfluentProducer(self, linger_ms)
         from aml.stream.kafkapython import KafkaPythonProducer

@@ -1,21 +1,23 @@
-"""confluent-kafka, which is librdkafka, behind the small interface of client.py: for many single messages.
+"""A consumer by confluent-kafka, which is librdkafka, behind the small interface of client.py, for single messages.
 
 Traps that this goes around: `consume(n)` waits for n messages, so the first is awaited alone and the rest taken as they
-lie there; where reading goes on is told explicitly after every rebalance; a commit has no time limit of its own; a
-static member whose broker was away while it joined is fenced by itself, for good (2.16.1): a new client follows it.
+lie there; where reading goes on is told explicitly after every rebalance; a commit that is waited for has no time limit
+and must not outlive its client, so none is waited for: polls bring the answers; a callback that raises leaves a client
+that never closes, so they only note; a static member whose broker was away while it joined is fenced by itself, for
+good (2.16.1): a new client follows it; and one that is fenced while it holds partitions never comes back from being
+closed: that is done in a thread, for which nobody waits long.
 """
 
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from concurrent.futures import TimeoutError as Late
 from typing import Any, Final
 
 from aml.domain.errors import AmlError
-from aml.stream.client import LARGEST, LONG_POLL_MS, Connection, Place, Polled, no_topic, refused, removed, unreachable
+from aml.stream.client import LONG_POLL_MS, Connection, Place, Polled, no_topic, removed, unreachable
 from aml.stream.forms import Message
 
 try:
@@ -24,19 +26,26 @@ try:
 except ImportError as error:
     raise AmlError("confluent-kafka is not installed: pip install 'aml-monitor[fast]'") from error
 
+# The producer's module takes confluent-kafka from here, where its absence has a name.
+__all__ = ["ConfluentConsumer", "KafkaException", "common_settings", "confluent", "is_fatal"]
 _AGE: Final = 5.0  # seconds for which the number of a topic's partitions is believed
 _ASK: Final = 2.0  # seconds that a question to the brokers may take
-_ROOM: Final = 60.0  # seconds that a message may wait for room in the producer
+_FIRST: Final = 10.0  # seconds that the first one about a topic may take
+_LEAVE: Final = 5.0  # seconds in which a client may leave the brokers
+_LEAVE_FATAL: Final = 0.5  # and one that a fatal error has ended, which hangs where it held partitions
 _SOON: Final = 60.0  # seconds in which a client that is fenced twice has another of its name
+_AGAIN: Final = 1.0  # seconds after which a commit that failed is asked for again
 _QUIET: Final = 10.0  # seconds between two lines about what goes wrong
 _log: Final = logging.getLogger("aml.intake")
 _REFUSED: Final = (
     KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED,
 )  # fmt: skip
+_ABSENT: Final = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC)
 _NOWHERE: Final = (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE)
 
 
-def _common(connection: Connection) -> dict[str, Any]:
+def common_settings(connection: Connection) -> dict[str, Any]:
+    """What every client of librdkafka is given."""
     return {
         "bootstrap.servers": connection.brokers, "reconnect.backoff.max.ms": 1_000, "log_level": 2,
         "topic.metadata.refresh.interval.ms": 5_000, "allow.auto.create.topics": False,
@@ -50,15 +59,14 @@ class ConfluentConsumer:
     def __init__(self, connection: Connection, topics: Sequence[str], group: str, member: str | None) -> None:
         static = {} if member is None else {"group.instance.id": member}
         self._brokers, self._topics = connection.brokers, list(topics)
-        self._settings = _common(connection) | static | {
+        self._settings = common_settings(connection) | static | {
             "group.id": group, "enable.auto.commit": False, "auto.offset.reset": "error",
             "isolation.level": "read_committed", "session.timeout.ms": 10_000, "heartbeat.interval.ms": 2_000,
             "max.poll.interval.ms": 600_000, "fetch.wait.max.ms": LONG_POLL_MS, "max.partition.fetch.bytes": 1 << 20,
             "queued.max.messages.kbytes": 32 << 10, "fetch.queue.backoff.ms": 10,
             "partition.assignment.strategy": "range",
-            "error_cb": self._told,
+            "error_cb": self._told, "on_commit": self._answered,
         }  # fmt: skip
-        self._commits = ThreadPoolExecutor(1, thread_name_prefix="commits")
         self._counts: dict[str, tuple[float, int]] = {}  # by topic when it was asked, and its partitions
         self._begun = -_SOON  # when this client was made
         self._spoke = -_QUIET
@@ -71,13 +79,17 @@ class ConfluentConsumer:
         self._next: dict[Place, int] = {}  # what is handed out next, by assigned partition
         self._ends: dict[Place, int] = {}  # what was known of it at the last poll
         self._paused: set[Place] = set()
+        self._owed: dict[Place, int] = {}  # what was to be committed and is not known to be
+        self._asked = 0  # commits without an answer
+        self._denied: Any = None  # the error of a commit for which a right is missing
+        self._again = 0.0  # when what is owed may be asked for once more
         self._changed = False
         self._fatal: Any = None
         self._consumer = confluent.Consumer(self._settings, logger=_log)
         self._consumer.subscribe(self._topics, on_assign=self._assigned, on_revoke=self._revoked)
 
     def _told(self, error: Any) -> None:
-        if _is_fatal(error):
+        if is_fatal(error):
             self._fatal = error
         elif time.monotonic() > self._spoke + _QUIET:
             self._spoke = time.monotonic()
@@ -89,18 +101,18 @@ class ConfluentConsumer:
             raise AmlError(f"Kafka refuses the intake ({self._fatal.str()}): is another process of the same name?")
         _log.warning("Kafka at %s: %s: begins anew", self._brokers, self._fatal.str())
         self._begun = time.monotonic()
-        self._consumer.close()
+        self._leave()
         self._open()
         return Polled((), {})
 
     def _assigned(self, consumer: Any, parts: list[Any]) -> None:
         consumer.assign([])  # nothing is read before it is known where
         self._next = dict.fromkeys(((part.topic, part.partition) for part in parts), -1)
-        self._changed = True
+        self._owed, self._changed = {}, True
 
     def _revoked(self, consumer: Any, _: list[Any]) -> None:
         consumer.unassign()
-        self._next, self._changed = {}, True
+        self._next, self._owed, self._changed = {}, {}, True
 
     def poll(self, seconds: float, most: int) -> Polled:
         """What is there; at most so many."""
@@ -109,16 +121,20 @@ class ConfluentConsumer:
         if found and most > 1:
             found += self._consumer.consume(most - 1, 0)
         errors = [error for one in found if (error := one.error()) is not None]
-        self._fatal = next(filter(_is_fatal, errors), self._fatal)
+        self._fatal = next(filter(is_fatal, errors), self._fatal)
         if self._fatal is not None:
             return self._anew()
+        if self._denied is not None:
+            raise AmlError(f"Kafka refuses the intake's commit ({self._denied.str()}): give it the right to")
+        for error in errors:
+            if error.code() in _NOWHERE:
+                self._changed = True
+            else:
+                self._judge(error)
         if self._changed:
             return Polled((), self._settled())
-        if any(error.code() in _NOWHERE for error in errors):
-            self._changed = True
-            return Polled((), self._settled())
-        for error in errors:
-            self._judge(error)
+        if self._owed and not self._asked and time.monotonic() >= self._again:
+            self._ask(self._owed)
         messages = [_message(one) for one in found if not one.error()]
         for m in messages:
             self._next[m.topic, m.partition] = m.offset + 1
@@ -137,6 +153,11 @@ class ConfluentConsumer:
             begins = [self._consumer.get_watermark_offsets(part, _ASK)[0] for part in parts]
         except KafkaException as error:
             self._judge(error.args[0])
+            return None
+        unsaid = [part.error for part in committed if part.error is not None]
+        for told in unsaid:
+            self._judge(told)
+        if unsaid:
             return None
         positions = {}
         for part, begin in zip(committed, begins, strict=True):
@@ -176,16 +197,21 @@ class ConfluentConsumer:
 
     def partitions(self, topic: str) -> int:
         """As many as there were seconds ago at most, or as were known last."""
+        known = topic in self._counts
         asked, count = self._counts.get(topic, (0.0, 0))
         if time.monotonic() < asked + _AGE and count:
             return count
         try:
-            found = self._consumer.list_topics(topic, timeout=10.0 if not self._counts else _ASK).topics
-        except KafkaException as error:
-            if not self._counts:
-                raise unreachable(self._brokers, error.args[0].str()) from error
-            return count
-        count = len(found[topic].partitions) if topic in found else 0
+            found = self._consumer.list_topics(topic, timeout=_ASK if known else _FIRST).topics
+            error = found[topic].error if topic in found else None
+        except KafkaException as failed:
+            found, error = {}, failed.args[0]
+        if error is None or error.code() in _ABSENT:
+            count = len(found[topic].partitions) if topic in found else 0
+        else:
+            self._judge(error)
+            if not known:
+                raise unreachable(self._brokers, error.str())
         self._counts[topic] = time.monotonic(), count
         return count
 
@@ -199,84 +225,45 @@ class ConfluentConsumer:
         self._paused = wanted
 
     def commit(self, offsets: Mapping[Place, int]) -> bool:
-        """Within two seconds, or not."""
-        named = [TopicPartition(*place, offset) for place, offset in offsets.items()]
-        try:
-            done = self._commits.submit(self._consumer.commit, offsets=named, asynchronous=False).result(_ASK)
-        except Late:
+        """Asked for at once, and again until it is so or the partitions change hands."""
+        if self._changed or not offsets.keys() <= self._next.keys():
             return False
-        except KafkaException as error:
-            told = error.args[0]
+        self._owed |= offsets
+        self._ask(offsets)
+        return True
+
+    def _ask(self, offsets: Mapping[Place, int]) -> None:
+        self._asked += 1
+        self._consumer.commit(offsets=[TopicPartition(*place, at) for place, at in offsets.items()], asynchronous=True)
+
+    def _answered(self, error: Any, parts: list[Any]) -> None:
+        """The answer to a commit, which comes while the client is polled or closed."""
+        self._asked -= 1
+        errors = [error] if error is not None else [part.error for part in parts if part.error is not None]
+        for told in errors:
+            self._again = time.monotonic() + _AGAIN
             if told.code() in _REFUSED:
-                raise AmlError(f"Kafka refuses the intake's commit ({told.str()}): give it the right to") from error
-            return False
-        return not any(part.error for part in done)
+                self._denied = told
+            self._told(told)
+        for part in parts:
+            place = part.topic, part.partition
+            if error is None and part.error is None and self._owed.get(place) == part.offset:
+                del self._owed[place]
 
     def close(self) -> None:
-        """A static member's partitions wait for it."""
-        self._commits.shutdown(wait=False)
-        self._consumer.close()
+        """What is owed is asked for once more; a static member's partitions wait for it."""
+        if self._owed and not self._asked:
+            self._ask(self._owed)
+        self._leave()
+
+    def _leave(self) -> None:
+        closing = threading.Thread(target=self._consumer.close, daemon=True)
+        closing.start()
+        closing.join(_LEAVE if self._fatal is None else _LEAVE_FATAL)
 
 
-class ConfluentProducer:
-    """A producer that retries until the broker takes what was handed over, or refuses it for good."""
-
-    def __init__(self, connection: Connection, linger_ms: int = 0) -> None:
-        self._producer = confluent.Producer(_common(connection) | {
-            "enable.idempotence": True, "acks": "all", "compression.type": "lz4", "linger.ms": linger_ms,
-            "message.max.bytes": LARGEST, "batch.size": 1 << 20, "message.timeout.ms": 0,
-            "queue.buffering.max.kbytes": 1 << 20, "partitioner": "murmur2_random", "error_cb": self._told,
-        })  # fmt: skip
-        self._refused: tuple[str, Any] | None = None  # topic and error
-
-    def _told(self, error: Any) -> None:
-        if _is_fatal(error):
-            self._refused = "", error
-
-    def _delivered(self, error: Any, message: Any) -> None:
-        if error is not None:
-            self._refused = message.topic(), error
-
-    def send(
-        self, topic: str, value: bytes | None, *, key: bytes | None = None, partition: int | None = None,
-        headers: Sequence[tuple[str, bytes]] = (),
-    ) -> None:  # fmt: skip
-        """Hand a message over, waiting for room."""
-        self._check()
-        until = time.monotonic() + _ROOM
-        told: list[tuple[str, str | bytes | None]] = [(name, content or b"") for name, content in headers]
-        while True:
-            try:
-                self._producer.produce(
-                    topic, value, key, -1 if partition is None else partition, self._delivered, headers=told
-                )
-                break
-            except BufferError as error:
-                if time.monotonic() > until:
-                    raise AmlError(f"{topic}: no room for a message for {_ROOM:.0f} s: is Kafka there?") from error
-                self._producer.poll(0.1)
-            except KafkaException as error:
-                raise refused(topic, error.args[0].str()) from error
-        self._producer.poll(0)
-
-    def flush(self, seconds: float) -> bool:
-        """Whether all is acknowledged."""
-        left = self._producer.flush(seconds)
-        self._check()
-        return left == 0
-
-    def _check(self) -> None:
-        if self._refused is not None:
-            topic, error = self._refused
-            raise refused(topic, error.str())
-
-    def close(self) -> None:
-        """What is not acknowledged is dropped."""
-        self._producer.purge()
-        self._producer.flush(1.0)
-
-
-def _is_fatal(error: Any) -> bool:
+def is_fatal(error: Any) -> bool:
+    """Whether a client is done for after such an error."""
     return bool(error.fatal()) or error.code() in (KafkaError._FATAL, KafkaError.FENCED_INSTANCE_ID)
 
 
