@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -77,11 +79,14 @@ class Bank:
 
 
 @contextmanager
-def intake(broker: Broker, state: Path, *, fail: str = "") -> Iterator[subprocess.Popen[str]]:
+def intake(
+    broker: Broker, state: Path, *, fail: str = "", name: str | None = None, **more: str
+) -> Iterator[subprocess.Popen[str]]:
     """A running intake; killed at the end, if it still runs."""
-    told = {"AML_KAFKA__BOOTSTRAP_SERVERS": broker.bootstrap, "AML_STATE": str(state), "AML_FAIL_POINT": fail}
+    told = {"AML_KAFKA__BOOTSTRAP_SERVERS": broker.bootstrap, "AML_STATE": str(state), "AML_FAIL_POINT": fail, **more}
     environment = {**os.environ, **told, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", "from aml.cli import main; main()", "intake", "--json"]
+    command += [] if name is None else ["--name", name]
     with subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
@@ -179,6 +184,68 @@ def test_intakes_share_partitions_and_take_over_from_one_that_was_killed(own, cl
             assert time.monotonic() - began < 10
     assert [process.returncode for process in (second, again)] == [0, 0], ended
     assert {json.loads(out)["intake"] for out, _ in ended} == {"intake-0", "intake-1"}
+
+
+class Reader:
+    """An intake by one client, and which partitions it says that it reads."""
+
+    def __init__(self, broker: Broker, state: Path, client: str, name: str) -> None:
+        self._running = intake(broker, state, name=name, AML_KAFKA__CLIENT=client, AML_METRICS_PORT="0")
+        self.process = self._running.__enter__()
+        self.said: list[str] = []
+        threading.Thread(target=self._hear, daemon=True).start()
+
+    def _hear(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.said.append(line)
+
+    def reads(self) -> set[int]:
+        told = [line for line in self.said.copy() if "reads nothing" in line or f"reads {BANK}[" in line]
+        return {int(n) for n in re.findall(r"\[(\d+)\] from", told[-1])} if told else set()
+
+    def end(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+        self.process.wait(10)
+        assert self.process.returncode == (0 if number is signal.SIGTERM else -number), self.said
+        self._running.__exit__(None, None, None)
+
+
+def shared(*readers: Reader) -> None:
+    """Wait until every intake has a partition, and every partition one of them."""
+    until = time.monotonic() + 40
+    while not all(one.reads() for one in readers) or sorted(n for one in readers for n in one.reads()) != [0, 1]:
+        assert time.monotonic() < until, "".join(line for one in readers for line in one.said)
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize("ended", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("clients", [CLIENTS, CLIENTS[::-1]], ids=["to-confluent-kafka", "to-kafka-python"])
+def test_one_client_is_exchanged_for_the_other_intake_by_intake(own, clients, ended, tmp_path):
+    """The first of the group computes who reads what, for members of its own client and of the other."""
+    bank, state, (before, after) = Bank(own), tmp_path / "state", clients
+    a, b = Reader(own, state, before, "a"), Reader(own, state, before, "b")
+    try:
+        shared(a, b)
+        bank.send(100)
+        b.end(ended)
+        bank.send(100)
+        b = Reader(own, state, after, "b")
+        shared(a, b)
+        bank.send(100)
+        check(settled(own, bank), bank)
+        a.end(ended)
+        bank.send(100)
+        check(settled(own, bank), bank)  # the other one takes over, once the session is over
+        a = Reader(own, state, after, "a")
+        shared(a, b)
+        bank.send(100)
+        check(settled(own, bank), bank)
+        assert not [line for one in (a, b) for line in one.said if '"level": "error"' in line]
+    finally:
+        for one in (a, b):
+            one.process.kill()
+            one.process.wait(10)
 
 
 def test_a_broker_that_goes_and_comes_back_is_waited_for_in_few_words(own, client, tmp_path):
