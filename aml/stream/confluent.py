@@ -41,6 +41,7 @@ _REFUSED: Final = (
     KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED,
 )  # fmt: skip
 _ABSENT: Final = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC)
+_END: Final = KafkaError._PARTITION_EOF  # no error: all was handed out
 _NOWHERE: Final = (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE)
 
 
@@ -64,7 +65,7 @@ class ConfluentConsumer:
             "isolation.level": "read_committed", "session.timeout.ms": 10_000, "heartbeat.interval.ms": 2_000,
             "max.poll.interval.ms": 600_000, "fetch.wait.max.ms": LONG_POLL_MS, "max.partition.fetch.bytes": 1 << 20,
             "queued.max.messages.kbytes": 32 << 10, "fetch.queue.backoff.ms": 10,
-            "partition.assignment.strategy": "range",
+            "partition.assignment.strategy": "range", "enable.partition.eof": True,
             "error_cb": self._told, "on_commit": self._answered,
         }  # fmt: skip
         self._counts: dict[str, tuple[float, int]] = {}  # by topic when it was asked, and its partitions
@@ -120,7 +121,8 @@ class ConfluentConsumer:
         self._ends = {place: end for place in self._next if (end := self._end(place)) is not None}
         if found and most > 1:
             found += self._consumer.consume(most - 1, 0)
-        errors = [error for one in found if (error := one.error()) is not None]
+        said = [(error, one) for one in found if (error := one.error()) is not None]
+        errors = [error for error, _ in said if error.code() != _END]
         self._fatal = next(filter(is_fatal, errors), self._fatal)
         if self._fatal is not None:
             return self._anew()
@@ -135,10 +137,18 @@ class ConfluentConsumer:
             return Polled((), self._settled())
         if self._owed and not self._asked and time.monotonic() >= self._again:
             self._ask(self._owed)
-        messages = [_message(one) for one in found if not one.error()]
+        messages = [_message(one) for one in found if one.error() is None]
         for m in messages:
             self._next[m.topic, m.partition] = m.offset + 1
+        for error, one in said:
+            if error.code() == _END:
+                self._reached(one)
         return Polled(messages)
+
+    def _reached(self, end: Any) -> None:
+        """Marks of transactions may lie between a partition's last message and its end."""
+        place = end.topic(), end.partition()
+        self._next[place] = max(self._next[place], end.offset())
 
     def _judge(self, error: Any) -> None:
         if error.code() in _REFUSED:

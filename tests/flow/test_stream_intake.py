@@ -15,10 +15,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import confluent_kafka
 import pytest
 
 from aml.stream.block import unpack_block
-from aml.stream.client import CLIENTS
+from aml.stream.client import CLIENTS, Connection
 from aml.stream.failpoints import INTAKE
 from tests.broker import Broker
 from tests.factories import txn
@@ -282,6 +283,27 @@ def test_new_partitions_of_the_bank_are_read_live(own, client, tmp_path):
         check(settled(own, bank), bank)
     ranges = [r for m in own.read(LEGS) for r in unpack_block(m.value).head.ranges]
     assert {r.partitions for r in ranges} == {2, 3}
+
+
+def test_a_partition_that_ends_with_a_transaction_s_mark_is_read_to_its_end(own, client):
+    """The mark takes an offset and is never handed out."""
+    bank = confluent_kafka.Producer({"bootstrap.servers": own.bootstrap, "transactional.id": "bank"})
+    bank.init_transactions(30)
+    place = BANK, 0
+    consumer = Connection(own.bootstrap, client).consumer([BANK], "group", None)
+    try:
+        for n in (1, 2):
+            bank.begin_transaction()
+            bank.produce(BANK, b"x", partition=0)
+            bank.commit_transaction(30)
+            read, until = 0, time.monotonic() + 20
+            while not (read == 1 and consumer.ended(place) and consumer.nothing_more([place])):
+                assert time.monotonic() < until, (read, consumer.lag())
+                read += len(consumer.poll(0.1, 100).messages)
+            assert consumer.lag()[place] == 0
+            assert consumer.commit({place: 2 * n - 1})
+    finally:
+        consumer.close()
 
 
 def test_party_rows_fix_holders_from_their_own_time_on(own, tmp_path):
