@@ -17,7 +17,7 @@ import polars as pl
 from aml.pipeline.accept import Calendar
 from aml.pipeline.parties import Parties
 from aml.pipeline.resolved import resolve
-from aml.stream.balance import Balance
+from aml.stream.balance import Balance, as_they_came
 from aml.stream.client import Consumer, Place, Producer, no_topic
 from aml.stream.decode import Decoder
 from aml.stream.failpoints import asked, reached
@@ -107,7 +107,7 @@ class Intake:
         if polled.positions is not None:
             self._assign(polled.positions)
         if polled.messages:
-            self._core.take(polled.messages)
+            self._core.take(as_they_came(polled.messages))
             self._since = self._since or time.monotonic()
 
     def _gather(self) -> None:
