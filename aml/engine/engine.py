@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from aml.engine.arrays import Books, Found, Transactions, new_found, with_room
+from aml.engine.arrays import Books, Found, Transactions, distinct, new_found, with_room
 from aml.engine.ends import legs_to_rerun
 from aml.engine.evict import (
     UNIT_DAYS,
@@ -139,9 +139,9 @@ class Engine:
             rows = _after(rows, self._run_again(party, again))
         self._tidy()
         facts, hops = (
-            self.transactions.numbers(np.unique(np.concatenate(told))) for told in (self._facts, self._evaluated)
+            self.transactions.numbers(distinct(*told)) for told in (self._facts, self._evaluated)
         )
-        return Applied(self.hits.changed(), rows, max(0, rerun), facts, np.union1d(np.union1d(rows.tx, hops), facts))
+        return Applied(self.hits.changed(), rows, max(0, rerun), facts, distinct(rows.tx, hops, facts))
 
     def hits_of(self, key: FindingKey) -> list[Hit]:
         """The hits a finding rests on, in order; empty where nothing holds any more."""
@@ -271,7 +271,7 @@ class Engine:
         stale = [heard.stale] + [r.stale for r in settled] + [f.run.stale[: f.rows[3]] for f in done]
         self._facts += [r.changed for r in settled] + stale
         self._evaluated.append(processed)
-        return self._rows(done), np.unique(np.concatenate(stale))
+        return self._rows(done), distinct(*stale)
 
     def _settle(self, done: list[Forwarded], heard: Heard) -> tuple[list[_Settled], np.ndarray]:
         """Trails of every shard, in rounds until none has news for another; with the payments computed."""

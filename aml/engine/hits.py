@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from aml.engine.arrays import Hits, extended, look_up
+from aml.engine.arrays import Hits, distinct, extended, look_up
 from aml.engine.confirm import CHAIN, CYCLE, SCATTER, week_of
 from aml.engine.facts import WIDTH
 from aml.engine.layout import EMPTY_KEY, NONE
@@ -334,7 +334,7 @@ class HitBook:
 
 
 def _read_keys(keys: np.ndarray) -> set[tuple[int, int, int]]:
-    keys = np.unique(keys)
+    keys = distinct(keys)
     rule, subject, week = (keys >> 16) & 0xFFFF, keys >> 32, keys & 0xFFFF
     return set(zip(rule.tolist(), subject.tolist(), week.tolist(), strict=True))
 

@@ -15,7 +15,7 @@ from aml.detect.compile import Compiled
 from aml.detect.needs import Tags
 from aml.detect.tags import given
 from aml.domain.finding import FindingChange, finding_id
-from aml.engine.arrays import grown
+from aml.engine.arrays import distinct, grown
 from aml.engine.columns import Flag
 from aml.engine.confirm import CONDUCTED
 from aml.engine.engine import Applied, Engine, FindingKey, Hit
@@ -149,7 +149,7 @@ class Detection:
     def changes(self, keys: Iterable[FindingKey]) -> list[Change]:
         """The findings of these keys as they are now, in the order of subject, rule and week."""
         held = [(key, self.hits_about(key)) for key in sorted(set(keys))]
-        named = np.unique(np.concatenate([hit.evidence for _, hits in held for hit in hits] or [np.empty(0, np.int32)]))
+        named = distinct(np.empty(0, np.int32), *(hit.evidence for _, hits in held for hit in hits))
         rows = self.rows_of(named)
         ids = self.records.take(rows).get_column("transaction_id").to_list() if named.size else []
         looked_up = dict(zip(named.tolist(), zip(ids, rows.tolist(), strict=True), strict=True))

@@ -14,11 +14,8 @@ from aml.store.encoding import to_json
 from aml.store.findings import EvidenceRecord
 
 _HASH: Final = ("content_hi", "content_lo")
-_FEW: Final = 256  # rows that are written quicker one by one
 _CONTENT: Final = "content_hash"
-_NEEDED: Final[dict[str, pl.DataType]] = {
-    "institution": pl.String(), "transaction_id": pl.String(), "revision": pl.Int32(), "executed_at": pl.Int64(),
-}  # fmt: skip
+_KEY: Final = ("institution", "transaction_id", "revision")
 
 
 def evidence_of(changes: list[Change], kept: Archive) -> list[EvidenceRecord]:
@@ -28,36 +25,16 @@ def evidence_of(changes: list[Change], kept: Archive) -> list[EvidenceRecord]:
 
 
 def evidence_records(frame: pl.DataFrame) -> list[EvidenceRecord]:
-    """Records as the archive keeps them, as the database does."""
-    return _few_records(frame) if frame.height <= _FEW else _many_records(frame)
-
-
-def _few_records(frame: pl.DataFrame) -> list[EvidenceRecord]:
+    """Records as the archive keeps them, as the database does: what acceptance keeps for itself is left out."""
+    told = [(name, at) for at, name in enumerate(frame.columns) if not name.startswith(OWN) and name not in _HASH]
+    hi, lo = (frame.columns.index(name) for name in _HASH)
     made = []
-    for values in frame.iter_rows():
-        row: dict[str, Any] = dict.fromkeys(_NEEDED) | dict(zip(frame.columns, values, strict=True))
-        hi, lo = (row.pop(name) for name in _HASH)
-        told = {name: value for name, value in row.items() if value is not None and not name.startswith(OWN)}
-        text = to_json(told | {_CONTENT: f"{hi:016x}{lo:016x}"})
-        made.append(
-            EvidenceRecord(row["institution"], row["transaction_id"], row["revision"], row["executed_at"], text)
-        )
+    for row in frame.rows():
+        record: dict[str, Any] = {name: value for name, at in told if (value := row[at]) is not None}
+        text = to_json(record | {_CONTENT: f"{row[hi]:016x}{row[lo]:016x}"})
+        institution, transaction, revision = (record[name] for name in _KEY)
+        made.append(EvidenceRecord(institution, transaction, revision, record.get("executed_at"), text))
     return made
-
-
-def _many_records(frame: pl.DataFrame) -> list[EvidenceRecord]:
-    lacking = [pl.lit(None, kind).alias(name) for name, kind in _NEEDED.items() if name not in frame.columns]
-    frame = frame.with_columns(lacking) if lacking else frame
-    texts = texts_of(_told(frame))
-    columns = (frame.get_column(name).to_list() for name in _NEEDED)
-    return [EvidenceRecord(*fields) for fields in zip(*columns, texts, strict=True)]
-
-
-def _told(frame: pl.DataFrame) -> pl.DataFrame:
-    """The record and its lineage, without what acceptance keeps for itself; the content's hash in hex."""
-    halves = zip(*(frame.get_column(name).to_list() for name in _HASH), strict=True)
-    names = [name for name in frame.columns if not name.startswith(OWN) and name not in _HASH]
-    return frame.select(names).with_columns(pl.Series(_CONTENT, [f"{hi:016x}{lo:016x}" for hi, lo in halves]))
 
 
 def texts_of(frame: pl.DataFrame) -> list[str]:

@@ -14,7 +14,7 @@ from aml.detect import exempt
 from aml.detect.compile import Compiled
 from aml.detect.rulefile import SEGMENTS, Parameter, RuleFile
 from aml.domain.finding import Finding, FindingChange, Hop, Subject, SubjectKind, Value, name_id
-from aml.engine.arrays import Transactions
+from aml.engine.arrays import Transactions, distinct
 from aml.engine.confirm import CHAIN, CYCLE, SCATTER
 from aml.engine.engine import FindingKey, Hit
 from aml.engine.facts import FACTS
@@ -67,7 +67,7 @@ class Assembly:
         legs = one_per_leg(hits)
         strongest = min([hit for hit in legs if hit.opens] or legs, key=lambda hit: (-hit.steps, hit.order))
         opening = [hit for hit in legs if hit.opens]
-        evidence = in_order(np.unique(np.concatenate([hit.evidence for hit in hits])), tx)
+        evidence = in_order(distinct(*(hit.evidence for hit in hits)), tx)
         held = tx.of(evidence)
         paid = (held["debit_tag"] & T_LEG) != 0
         made = Finding(

@@ -20,7 +20,7 @@ import polars as pl
 
 from aml.detect.compile import Compiled
 from aml.detect.tags import given
-from aml.engine.arrays import grown
+from aml.engine.arrays import distinct, grown
 from aml.engine.confirm import week_of
 from aml.engine.engine import Applied, FindingKey, Hit
 from aml.engine.evict import UNIT_DAYS
@@ -130,8 +130,8 @@ class Core(Detection):
         if all_told:
             applied.facts = applied.evaluated
             homed = np.concatenate([homed, applied.evaluated, np.arange(first, self._first)])
-        enter, leave = self._homed_here(np.unique(homed))
-        again = np.intersect1d(incoming.visits[incoming.visits < first], added)
+        enter, leave = self._homed_here(distinct(homed))
+        again = np.intersect1d(incoming.visits[incoming.visits < first], added, assume_unique=True)
         return Turn(applied, removed, keys, self._outgoing(enter, leave, applied, again), incoming.asked)
 
     # ------------------------------------------------------------------ what comes in
@@ -185,12 +185,12 @@ class Core(Detection):
         def told(name: str, numbers: I64, shard: npt.NDArray[Any]) -> None:
             for to, mine in by_shard(numbers, shard, self.me).items():
                 letter = out.setdefault(to, Outgoing())
-                setattr(letter, name, np.union1d(getattr(letter, name), mine))
+                setattr(letter, name, distinct(getattr(letter, name), mine))
 
         for name, numbers in (("leave", leave), ("enter", enter)):
             for shard in self._sides(numbers):
                 told(name, numbers, shard)
-        facts, segments = np.union1d(applied.facts, enter), np.union1d(applied.facts, again)
+        facts, segments = distinct(applied.facts, enter), distinct(applied.facts, again)
         debit, credit, _ = self._sides(facts)
         told("facts", facts, np.where((debit == self.me) & self._inside(facts), credit, NONE))
         debit, credit, _ = self._sides(segments)

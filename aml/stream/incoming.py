@@ -129,8 +129,7 @@ def _transactions(core: Core, pile: _Pile, who: npt.NDArray[np.int32]) -> I64:
     numbers = core.movements.find(refs)
     unknown = np.flatnonzero(numbers < 0)
     if unknown.size:
-        _, first = np.unique(np.stack([refs[0][unknown], refs[1][unknown]]), axis=1, return_index=True)
-        fresh = unknown[np.sort(first)]
+        fresh = unknown[_first_of_each(refs[0][unknown], refs[1][unknown])]
         ids = text_rows(pile.plain("id_sizes").reshape(-1, 1), pile.plain("ids"), fresh)
         _append(core, table[fresh], who, ids)
         numbers = core.movements.find(refs)
@@ -215,6 +214,14 @@ def _starts(sizes: I64) -> I64:
 
 def _moved(places: npt.NDArray[Any], start: npt.NDArray[np.int32]) -> npt.NDArray[Any]:
     return np.where(places >= 0, places + start, places)
+
+
+def _first_of_each(hi: npt.NDArray[Any], lo: npt.NDArray[Any]) -> npt.NDArray[np.intp]:
+    """The first place of each pair, rising."""
+    order = np.lexsort((hi, lo))
+    new = np.ones(order.size, np.bool_)
+    new[1:] = (hi[order[1:]] != hi[order[:-1]]) | (lo[order[1:]] != lo[order[:-1]])
+    return np.sort(order[new])
 
 
 def last_of_each(numbers: I64) -> npt.NDArray[np.int64]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from aml.engine.arrays import distinct
 from aml.engine.facts import WIDTH
 from aml.engine.intern import NONE, Interner
 from aml.engine.layout import TRAIL
@@ -79,7 +80,7 @@ class _Places:
 
     def __init__(self, mentions: Sequence[_Pile], letters: int) -> None:
         keys = [_key(one.of, one.numbers)[one.numbers >= 0] for one in mentions]
-        self._keys = np.unique(np.concatenate(keys))
+        self._keys = distinct(*keys)
         self.all = _Pile(self._keys >> _BITS, self._keys & _MASK)
         self._starts = np.searchsorted(self.all.of, np.arange(letters))
 
@@ -247,4 +248,4 @@ def _names(names: Interner, numbers: npt.NDArray[Any]) -> tuple[npt.NDArray[np.u
 def by_shard(numbers: I64, shard: npt.NDArray[Any], me: int) -> Mapping[int, I64]:
     """Numbers by the shard beside each, mine and nobody's left out."""
     there = (shard >= 0) & (shard != me)
-    return {int(s): np.unique(numbers[there & (shard == s)]) for s in np.unique(shard[there]).tolist()}
+    return {int(s): distinct(numbers[there & (shard == s)]) for s in distinct(shard[there]).tolist()}

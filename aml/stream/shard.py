@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from aml.domain.errors import AmlError
 from aml.domain.finding import FindingChange
+from aml.engine.arrays import distinct
 from aml.engine.engine import FindingKey
 from aml.engine.identity import NO_TIME, Outcome
 from aml.engine.layout import DAY
@@ -151,7 +152,7 @@ class Shard:
         step.segments, self.kept = self.kept, []
         head = Head(self.terms.shard, self.epoch, 0, RECORD, now)
         step.letters = write_letters(self.core, lambda to: msgspec.structs.replace(head, to=to), turn.out)
-        step.evidence = self._records_of(np.union1d(own, asked))
+        step.evidence = self._records_of(distinct(own, asked))
         step.letters += self._settle(now)
         return step
 
@@ -277,12 +278,12 @@ class Shard:
         fresh = np.array(sorted(set(named) - self.told), np.int64)
         self.told |= set(fresh.tolist())
         home = self.core.movements.rows["home"][self.core.engine.transactions.places(fresh)]
-        others = {int(to): fresh[home == to] for to in np.unique(home[home != self.terms.shard]).tolist()}
+        others = {int(to): fresh[home == to] for to in distinct(home[home != self.terms.shard]).tolist()}
         return fresh[home == self.terms.shard], others
 
     def _records_of(self, numbers: I64) -> list[EvidenceRecord]:
         rows = self.core.movements.rows["row"][self.core.engine.transactions.places(numbers)]
-        rows = np.unique(rows[rows != NOWHERE])  # one that was let go long ago, and is told of again
+        rows = distinct(rows[rows != NOWHERE])  # one that was let go long ago, and is told of again
         return [record for part in self.records.parts(rows) for record in evidence_records(part)]
 
     def _move(self, start: tuple[int, int], now: int) -> Move:
