@@ -26,7 +26,7 @@ from aml.engine.engine import Applied, FindingKey, Hit
 from aml.engine.evict import UNIT_DAYS
 from aml.engine.identity import Outcome
 from aml.engine.intern import NONE, text_rows
-from aml.engine.layout import DAY, PERSON, T_COUNTED, T_LEG, UNKNOWN
+from aml.engine.layout import BUSINESS, DAY, PERSON, T_CARD, T_COUNTED, T_LEG, UNKNOWN
 from aml.pipeline.accept import Verdicts
 from aml.pipeline.carried import Carried
 from aml.pipeline.detection import Detection
@@ -149,14 +149,17 @@ class Core(Detection):
 
     def _assume(self, entering: I64) -> None:
         """Until its shard has spoken, whoever gets a payment from another counts as the party table says, else as a
-        person; to that shard it is what it told before."""
+        business where a card paid him and as a person elsewhere; to that shard it is what it told before.
+
+        A function of the payment alone, so that both shards assume the same; most of those whom cards pay are shops.
+        """
         debit, credit, _ = self._sides(entering)
         crossing = (debit >= 0) & (credit >= 0) & (debit != credit)
         rows = self.engine.transactions.places(entering[crossing])
         tx = self.engine.transactions.rows
         segment = self.acceptor.party_rows.facts(tx["credit_party"][rows])["segment"].astype(np.int8)
-        segment[segment == UNKNOWN] = PERSON
-        tx["credit_segment"][rows] = segment
+        usual = np.where(tx["credit_tag"][rows] & T_CARD, BUSINESS, PERSON).astype(np.int8)
+        tx["credit_segment"][rows] = np.where(segment == UNKNOWN, usual, segment)
 
     def _homed(self, arrivals: list[Verdicts]) -> tuple[I64, npt.NDArray[np.bool_]]:
         """Transactions, by their numbers here, that acceptance lets enter or leave, in the order of its judgement."""

