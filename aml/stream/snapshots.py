@@ -61,10 +61,16 @@ class Snapshots:
             self._marks[number] = _Mark(held[number].at, now, first)
         if self._going is not None:
             self._finish(held, now)
-        if self._going is None:
-            due = [shard for number, shard in held.items() if self._due(shard, self._marks[number], now)]
-            if due:
-                self._begin(max(due, key=lambda shard: (shard.records.held, -self._marks[shard.terms.shard].since)))
+        elif due := self._all_due(held, now):
+            self._begin(max(due, key=lambda shard: (shard.records.held, -self._marks[shard.terms.shard].since)))
+
+    def due(self, held: Mapping[int, Shard]) -> bool:
+        """Whether the next turn begins one: what the shards remember must be committed then."""
+        return self._going is None and bool(self._all_due(held, self._clock()))
+
+    def _all_due(self, held: Mapping[int, Shard], now: float) -> list[Shard]:
+        marks = self._marks
+        return [shard for number, shard in held.items() if number in marks and self._due(shard, marks[number], now)]
 
     def _due(self, shard: Shard, mark: _Mark, now: float) -> bool:
         return shard.at != mark.at and (now >= mark.not_before or (shard.records.held >= ROWS and mark.at[0] >= 0))

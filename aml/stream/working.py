@@ -1,7 +1,8 @@
 """The worker's steps: what came for its shards is evaluated, told to the other shards, and committed; and again.
 
-One step covers all shards of the worker: one take, one evaluation, one acknowledged produce, one transaction. Whatever
-ends the process, the next owner of a shard begins where the database stands.
+One step covers all shards of the worker: one take, one evaluation, one acknowledged produce, one transaction. While it
+is committed the next one is evaluated, and told only when the one before stands. Whatever ends the process, the next
+owner of a shard begins where the database stands.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -30,13 +32,14 @@ _log: Final = logging.getLogger("aml.worker")
 
 @dataclass(slots=True)
 class Done:
-    """A step that is committed: seconds by stage, when (seconds since 1970), and the alerts that it raised by leading
-    rule and band."""
+    """A step that is committed: seconds by stage, when (seconds since 1970), the alerts that it raised by leading rule
+    and band, and the shards that somebody else took meanwhile."""
 
     steps: list[Step]
     seconds: dict[str, float] = field(default_factory=dict)
     at: float = 0.0
     opened: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    lost: frozenset[int] = frozenset()
 
 
 class Watcher(Protocol):
@@ -72,6 +75,8 @@ class Worker:
         self._held: dict[int, Shard] = {}
         self._not_before: dict[int, float] = {}
         self._away: float | None = None  # since when the database does not answer
+        self._commits = ThreadPoolExecutor(1, thread_name_prefix="commits")
+        self._going: Future[Done] | None = None  # the step that is being committed
 
     def assign(self, shards: frozenset[int]) -> None:
         """From now on these are the worker's shards; called from the thread of Kafka's client."""
@@ -87,9 +92,11 @@ class Worker:
         try:
             while not self._stop():
                 self.turn()
+            self._finish()
         except Stopped:
             _log.warning("ends before its last step was committed: the next worker does it again")
         finally:
+            self._commits.shutdown()
             self._takeovers.close()
             self._snapshots.close()
 
@@ -100,12 +107,16 @@ class Worker:
         taken = self._inbox.take(list(self._held), PATIENCE, MOST)
         if taken:
             self.step(taken)
+        if not taken or self._snapshots.due(self._held):
+            self._finish()
         self._snapshots.turn(self._held)
 
     # ------------------------------------------------------------------ what is ours
 
     def _see(self) -> None:
         wanted, before = self._wanted, self._held.keys()
+        if wanted != before or self._takeovers.waiting:
+            self._finish()  # what comes and goes stands where the database does
         for number in [number for number in self._held if number not in wanted]:
             self._drop(number)
         for number in sorted(wanted - self._held.keys()):
@@ -137,24 +148,38 @@ class Worker:
     # ------------------------------------------------------------------ a step
 
     def step(self, taken: Mapping[int, tuple[Messages, Messages]]) -> None:
-        """Evaluate, tell, commit."""
+        """Evaluate; once the step before is committed, tell, and begin to commit."""
         reached("worker.before_evaluate")
         began = time.monotonic()
         steps = [step for number in sorted(taken) for step in self._evaluate(number, *taken[number])]
         evaluated = time.monotonic()
+        lost = self._finish()
+        steps = [step for step in steps if step.move.shard not in lost]
         reached("worker.before_produce")
+        finished = time.monotonic()
         self._tell(steps)
-        told = time.monotonic()
+        seconds = {"evaluate": evaluated - began, "produce": time.monotonic() - finished}
+        self._going = self._commits.submit(self._commit, steps, seconds)
+
+    def _commit(self, steps: list[Step], seconds: dict[str, float]) -> Done:
+        began = time.monotonic()
         reached("worker.before_commit")
         done = commit_surely(self._terms.database, steps, self._terms.judgement.scoring, self._wait)
         self._back()
-        committed = time.monotonic()
+        seconds["commit"] = time.monotonic() - began
         reached("worker.after_commit")
+        good = [step for step in steps if step.move.shard not in done.lost]
+        return Done(good, seconds, time.time(), done.opened, frozenset(done.lost))
+
+    def _finish(self) -> frozenset[int]:
+        """Wait for the commit that is under way; the shards that it found to be somebody else's."""
+        if self._going is None:
+            return frozenset()
+        done, self._going = self._going.result(), None
         for number in done.lost:
             self._lose(number)
-        seconds = {"evaluate": evaluated - began, "produce": told - evaluated, "commit": committed - told}
-        good = [step for step in steps if step.move.shard not in done.lost]
-        self._watcher.stepped(Done(good, seconds, time.time(), done.opened))
+        self._watcher.stepped(done)
+        return done.lost
 
     def _evaluate(self, number: int, legs: Messages, records: Messages) -> list[Step]:
         """A shard's step; none where its records say that another has taken it over."""
