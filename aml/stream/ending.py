@@ -8,7 +8,7 @@ import signal
 import threading
 from typing import Final
 
-ENDS_IN: Final = 8.0  # seconds; who supervises the process may kill it after ten
+ENDS_IN: Final = 6.0  # seconds; who supervises the process may kill it after ten
 
 
 def told_to_stop(log: logging.Logger, seconds: float = ENDS_IN) -> threading.Event:
