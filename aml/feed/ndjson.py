@@ -19,7 +19,7 @@ import polars as pl
 from aml.domain.transaction import ENDS, RejectCode
 from aml.feed.fields import END_FIELDS, FIELDS, Kind, encode
 from aml.feed.lines import LONGEST, Block
-from aml.feed.plainjson import PlainReader
+from aml.feed.plainjson import Plain, read_plain
 from aml.feed.raw import Raw, Reject, Verdicts, quoted
 
 _NESTED: Final = {end: {part: f"{end}_{part}" for part in END_FIELDS} for end in ENDS}
@@ -45,25 +45,24 @@ class NdjsonReader:
 
     def __init__(self, source: str) -> None:
         self._source = source
-        self._plain = PlainReader()
 
     def read(self, block: Block) -> Raw:
         """The columns of a block of lines; blank lines count for nothing."""
-        frame, plain = self._plain.read(block)
-        numbers = np.flatnonzero(~plain)
+        plain = read_plain(block)
+        numbers = np.flatnonzero(~plain.lines)
         lines = [block.lines[number] for number in numbers.tolist()] if numbers.size else []
         rest = read_lines(lines, numbers + block.first, self._source)
-        self._plain.expect(rest.frame.columns)
-        raw = _merged(frame, np.flatnonzero(plain) + block.first, rest)
+        raw = _merged(plain, np.flatnonzero(plain.lines) + block.first, rest)
         raw.original = lambda row: block.lines[raw.place[row] - block.first]
         raw.done = block.done
         return raw
 
 
-def _merged(frame: pl.DataFrame, place: I64, rest: Raw) -> Raw:
+def _merged(plain: Plain, place: I64, rest: Raw) -> Raw:
     """Plain rows and the others in the order of their places."""
     if not rest.place.len():
-        return Raw(frame, pl.Series("place", place), rest.original, rest.verdicts, rest.extra, rest.failed)
+        told = rest.original, rest.verdicts, rest.extra, rest.failed
+        return Raw(plain.frame, pl.Series("place", place), *told, padded=plain.padded)
     if not place.size:
         return rest
     places = np.concatenate([place, rest.place.to_numpy()])
@@ -71,7 +70,7 @@ def _merged(frame: pl.DataFrame, place: I64, rest: Raw) -> Raw:
     row = np.empty(places.size, np.int64)
     row[order] = np.arange(places.size)
     moved = row[place.size :].tolist()
-    whole = pl.concat([frame, rest.frame], how="diagonal")[order]
+    whole = pl.concat([plain.frame, rest.frame], how="diagonal")[order]
     verdicts = Verdicts(_moved(rest.verdicts.found, moved), rest.verdicts.warnings, _moved(rest.verdicts.kept, moved))
     return Raw(
         whole, pl.Series("place", places[order]), rest.original, verdicts, _moved(rest.extra, moved), rest.failed

@@ -91,7 +91,7 @@ class Raw:
 
     `frame` has columns by our flat names, text or typed, absent ones left out; `place` and `original` by row. Fields
     that we do not know are in `beside`, as whole columns, and in `extra`, by row. `failed` are rejects that never
-    became rows.
+    became rows. `padded`: the columns in which a text may be empty or have blanks around it; None: any.
     """
 
     frame: pl.DataFrame
@@ -102,6 +102,7 @@ class Raw:
     failed: list[Reject] = field(default_factory=list)
     done: int = 0
     beside: pl.DataFrame = field(default_factory=pl.DataFrame)
+    padded: frozenset[str] | None = None
 
     @property
     def read(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
 import polars as pl
@@ -12,9 +12,9 @@ from aml.feed.fields import FIELDS, Kind
 _FEW: Final = 1 << 10  # rows for which a dictionary is asked row by row: a question to a column costs more
 
 
-def cleaned(frame: pl.DataFrame) -> pl.DataFrame:
-    """Texts without blanks around them; an empty one is absent."""
-    texts = [name for name, kind in frame.schema.items() if kind == pl.String]
+def cleaned(frame: pl.DataFrame, padded: Collection[str] | None = None) -> pl.DataFrame:
+    """Texts without blanks around them; an empty one is absent. padded: where there may be any; None: everywhere."""
+    texts = [n for n, kind in frame.schema.items() if kind == pl.String and (padded is None or n in padded)]
     repeated = [name for name in texts if _repeats(name)]
     changed = [by_value(frame.get_column(name), _stripped) for name in repeated]
     others = [name for name in texts if name not in set(repeated)]

@@ -78,7 +78,7 @@ class _Judge:
         self.raw, self.terms = raw, terms
         self.verdicts: Verdicts = raw.verdicts
         self.rows = raw.place.len()
-        self.frame = cleaned(raw.frame)
+        self.frame = cleaned(raw.frame, raw.padded)
         self.columns: dict[str, pl.Series] = {}
 
     def transactions(self) -> pl.DataFrame:

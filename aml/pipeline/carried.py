@@ -149,13 +149,12 @@ def carry(frame: pl.DataFrame) -> Carried:
     told = frame.select_seq(_told(frame))
     columns |= {name: told.get_column(name).to_numpy() for name in ("debit_customer", "credit_customer")}
     words: dict[str | None, int] = {None: 0}
-    for name in ("institution", "source", "currency", "debit_institution", "credit_institution"):
-        codes = [words.setdefault(word, len(words)) for word in told.get_column(name).to_list()]
-        columns[name] = np.array(codes, np.uint32)
-    texts = {name: _laid_out(told.get_column(name)) for name in TEXTS}
+    for name in ("institution", "source", "currency"):
+        columns[name] = _coded(told.get_column(name), words)
+    for name in ("debit_institution", "credit_institution"):
+        columns[name] = _coded(told.get_column(name), words) if name in told.columns else columns["institution"]
     columns = {name: column for name, column in columns.items() if column.any()}
-    held = {name: text for name, text in texts.items() if text is not None}
-    return Carried(frame.height, columns, held, list(words), "_debit_segment" in frame.columns)
+    return Carried(frame.height, columns, _laid_out(told), list(words), "_debit_segment" in frame.columns)
 
 
 def _plain(column: pl.Series, absent: int) -> Array:
@@ -164,24 +163,36 @@ def _plain(column: pl.Series, absent: int) -> Array:
 
 
 def _told(frame: pl.DataFrame) -> list[pl.Expr]:
-    """Texts of records and their holders: a holder goes by its customer, told or linked, else by its account."""
+    """Texts of records and their holders: a holder goes by its customer, told or linked, else by its account.
+
+    Its institution is left out where nobody names another than the record's own.
+    """
     made = [pl.col("transaction_id").alias("id"), pl.col("institution"), pl.col("source"), pl.col("currency")]
     for side, end in ENDS.items():
         customer = pl.col(f"{end}_customer")
         if f"_{side}_customer" in frame.columns:
             customer = pl.coalesce(customer, f"_{side}_customer")
-        made += [
-            pl.coalesce(customer, f"{end}_account").alias(side),
-            customer.is_not_null().alias(f"{side}_customer"),
-            pl.coalesce(f"{end}_institution", "institution").alias(f"{side}_institution"),
-        ]
+        made += [pl.coalesce(customer, f"{end}_account").alias(side), customer.is_not_null().alias(f"{side}_customer")]
+        if frame.get_column(f"{end}_institution").null_count() < frame.height:
+            made.append(pl.coalesce(f"{end}_institution", "institution").alias(f"{side}_institution"))
     return [*made, pl.col("conductor")]
 
 
-def _laid_out(column: pl.Series) -> TextRows | None:
-    if column.null_count() == column.len():
-        return None
-    texts = column.to_list()
-    raw = [b"" if text is None else text.encode() for text in texts]
-    sizes = np.array([NONE if text is None else len(one) for text, one in zip(texts, raw, strict=True)], np.int32)
-    return sizes.reshape(-1, 1), np.frombuffer(b"".join(raw), np.uint8)
+def _coded(column: pl.Series, words: dict[str | None, int]) -> Array:
+    """The code of each word; new words are numbered in the order in which they come."""
+    # Hardly a flush has more than a few: its words are looked up once each.
+    codes = {word: words.setdefault(word, len(words)) for word in dict.fromkeys(column.to_list())}
+    if len(codes) == 1:
+        return np.full(column.len(), next(iter(codes.values())), np.uint32)
+    return column.replace_strict(codes, return_dtype=pl.UInt32).to_numpy()
+
+
+def _laid_out(told: pl.DataFrame) -> dict[str, TextRows]:
+    """The texts of which there are any."""
+    names = [name for name in TEXTS if told.get_column(name).null_count() < told.height]
+    sizes = told.select_seq(pl.col(names).str.len_bytes().cast(pl.Int32).fill_null(NONE))
+    joined = told.select_seq(pl.col(names).str.join("")).row(0)
+    return {
+        name: (sizes.get_column(name).to_numpy().reshape(-1, 1), np.frombuffer(data.encode(), np.uint8))
+        for name, data in zip(names, joined, strict=True)
+    }

@@ -24,6 +24,7 @@ from aml.engine.arrays import Books, Transactions, new_found, new_run
 from aml.engine.confirm import confirm
 from aml.engine.layout import PARTY, TRAIL
 from aml.engine.shard import Forwarded, Shard
+from aml.feed.cells import find_cells
 from aml.feed.read import read_feed
 from aml.learn.forest import walk_into
 from aml.pipeline.detection import Detection
@@ -31,8 +32,8 @@ from aml.pipeline.inforce import Judgement, load_judgement
 from aml.pipeline.scored import ScoreBook
 from aml.pipeline.watermark import advance
 
-_ROOMS: Final = ("engine/*.py", "learn/*.py", "pipeline/watermark.py", "pipeline/parties.py")
-_ONE_OF_EACH: Final = (confirm, walk_into, advance)  # they know where the files are
+_ROOMS: Final = ("engine/*.py", "feed/cells.py", "learn/*.py", "pipeline/watermark.py", "pipeline/parties.py")
+_ONE_OF_EACH: Final = (confirm, find_cells, walk_into, advance)  # they know where the files are
 _MARK: Final = "kernels.sha256"
 _PROFILE: Final = "us"
 _MONDAY: Final = 1_772_442_000_000_000

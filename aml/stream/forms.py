@@ -196,7 +196,7 @@ class _Layout:
 
     def _add(self, elements: list[bytes]) -> None:
         sheet, first, n = self._sheet, len(self._sheet.lines), len(elements)
-        if any(b"\n" in element for element in elements):
+        if b"\n" in b"".join(elements):
             for at, element in enumerate(elements, first):
                 if b"\n" in element:
                     sheet.originals[at] = element

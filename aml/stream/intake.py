@@ -17,6 +17,7 @@ import numpy.typing as npt
 import polars as pl
 
 from aml.domain.transaction import CANONICAL
+from aml.engine.identity import NO_TIME
 from aml.feed.times import DAY
 from aml.pipeline.carried import Carried, carry
 from aml.pipeline.watermark import RANK
@@ -121,14 +122,15 @@ class IntakeCore:
         messages = self._some(most, count or len(self._held))
         decoded = self._decoder.decode(messages)
         rows = self._resolve(decoded.rows) if decoded.rows.height else decoded.rows
-        timed = [*_timed(rows)]
+        carried = carry(rows) if rows.height else Carried(0, {}, {}, [])
+        timed = [*_timed(rows, carried)]
         highest: dict[int, dict[str, list[tuple[int, int]]]] = {}
         for partition, institution, t, keys in timed:
             highest.setdefault(partition, {})[institution] = _highest(t, keys)
-        ranges = self._ranges(messages, highest, _consumed(rows, decoded.rejects), assigned, now)
+        ranges = self._ranges(messages, highest, _consumed(rows, carried, decoded.rejects), assigned, now)
         heads = [self._head(shard, now, ranges, decoded.rejects) for shard in range(self.shards)]
         missing = nulls(rows) if rows.height else {}
-        parts = self._spread(rows, missing)
+        parts = self._spread(rows, carried, missing)
         blocks = [pack_block(Block(head, *part)) for head, part in zip(heads, parts, strict=True)]
         if len(messages) > 1 and max(map(len, blocks)) > LARGEST_BLOCK:
             self._held.extendleft(reversed(messages))
@@ -158,12 +160,14 @@ class IntakeCore:
         mine = [reject for reject in rejects if reject.partition % self.shards == shard]
         return BlockHead(shard, self.shards, self.name, now, ranges, mine)
 
-    def _spread(self, rows: pl.DataFrame, missing: Mapping[str, int]) -> Iterator[tuple[Carried, bytes]]:
+    def _spread(
+        self, rows: pl.DataFrame, carried: Carried, missing: Mapping[str, int]
+    ) -> Iterator[tuple[Carried, bytes]]:
         """By shard its records, without the columns that say nothing: shards know them."""
         if rows.height:
             filled = [name for name in CANONICAL if missing.get(name, 0) < rows.height]
-            return spread(carry(rows), rows.select(filled), self.shards)
-        return iter([(Carried(0, {}, {}, []), b"")] * self.shards)
+            return spread(carried, rows.select(filled), self.shards)
+        return iter([(carried, b"")] * self.shards)
 
     def _ranges(
         self,
@@ -196,21 +200,17 @@ class IntakeCore:
         return ranges
 
 
-def _timed(rows: pl.DataFrame) -> Iterator[tuple[int, str, I64, U64]]:
+def _timed(rows: pl.DataFrame, carried: Carried) -> Iterator[tuple[int, str, I64, U64]]:
     """By source partition and institution the readable times of records (µs), and their keys."""
-    if not rows.height or "executed_at" not in rows.columns:
+    if not rows.height:
         return
-    t = rows.get_column("executed_at")
-    has = t.is_not_null().to_numpy()
-    partition = rows.get_column("_partition").to_numpy()[has]
-    names = rows.get_column("institution").to_list()
-    codes = {name: code for code, name in enumerate(dict.fromkeys(names))}
-    code = np.array([codes[name] for name in names], np.int64)[has]
-    t, keys = t.fill_null(0).to_numpy()[has], rows.get_column("_key_lo").to_numpy()[has]
-    for name, wanted in codes.items():
+    has = carried["t"] != NO_TIME
+    partition, keys = (rows.get_column(name).to_numpy()[has] for name in ("_partition", "_key_lo"))
+    t, code = carried["t"][has], carried["institution"][has]
+    for wanted in np.unique(code).tolist():
         for number in np.unique(partition[code == wanted]).tolist():
             mine = (code == wanted) & (partition == number)
-            yield number, name, t[mine], keys[mine]
+            yield number, str(carried.words[wanted]), t[mine], keys[mine]
 
 
 def _medians(timed: list[tuple[int, str, I64, U64]], ranges: list[SourceRange]) -> dict[Place, int]:
@@ -238,28 +238,28 @@ def _size(messages: Sequence[Message]) -> int:
     return sum(len(m.value) for m in messages if m.value is not None)
 
 
-def _consumed(rows: pl.DataFrame, rejects: list[RejectRow]) -> dict[int, list[Consumed]]:
+def _consumed(rows: pl.DataFrame, carried: Carried, rejects: list[RejectRow]) -> dict[int, list[Consumed]]:
     """By source partition: how many elements of each institution, source and day its messages held, read or not.
 
     Messages one after another that hold as many are one run.
     """
-    told = (rows.get_column(name).to_list() for name in ("institution", "source"))
-    names = list(zip(*told, _days(rows), strict=True))
-    names += [(r.institution, r.source, r.day) for r in rejects]
-    if not names:
+    names, of = _named(rows, carried) if rows.height else ([], np.empty(0, np.int64))
+    told = [(r.institution, r.source, r.day) for r in rejects]
+    known = sorted({*names, *told})
+    if not known:
         return {}
-    codes = {name: code for code, name in enumerate(sorted(set(names)))}
-    code = np.array([codes[name] for name in names], np.int64)
-    unread = np.array([(r.partition, r.offset) for r in rejects], np.int64).reshape(-1, 2)
-    read = np.stack([rows.get_column("_partition").to_numpy(), rows.get_column("_offset").to_numpy()], axis=1)
-    partition, offset = np.concatenate([read, unread]).T
+    codes = {name: code for code, name in enumerate(known)}
+    unread = np.array([(r.partition, r.offset, codes[name]) for r, name in zip(rejects, told, strict=True)], np.int64)
+    code = np.array([codes[name] for name in names], np.int64)[of]
+    read = [rows.get_column("_partition").to_numpy(), rows.get_column("_offset").to_numpy(), code]
+    partition, offset, code = np.concatenate([np.stack(read), unread.reshape(-1, 3).T], axis=1)
     keys = np.stack([partition, code, offset])
     keys = keys[:, np.lexsort(keys[::-1])]
     first = np.flatnonzero(_new(keys))
     (partition, code, offset), n = keys[:, first], np.diff(np.append(first, keys.shape[1]))
     begins = np.flatnonzero(_new(np.stack([partition, code, n, offset - np.arange(n.size)])))
     ends = np.append(begins[1:], n.size) - 1
-    known, found = list(codes), dict[int, list[Consumed]]()
+    found = dict[int, list[Consumed]]()
     for p, c, low, high, many in zip(partition[begins].tolist(), code[begins].tolist(), offset[begins].tolist(),
                                      offset[ends].tolist(), n[begins].tolist(), strict=True):  # fmt: skip
         institution, source, day = known[c]
@@ -267,17 +267,19 @@ def _consumed(rows: pl.DataFrame, rejects: list[RejectRow]) -> dict[int, list[Co
     return found
 
 
+def _named(rows: pl.DataFrame, carried: Carried) -> tuple[list[tuple[str, str, str]], I64]:
+    """The institutions, sources and UTC days of messages that there are, and which of these each record has."""
+    day, words = rows.get_column("_received").to_numpy() // DAY, carried.words
+    whose = carried["institution"], carried["source"]
+    which = (day * len(words) + whose[0]) * len(words) + whose[1]
+    _, first, of = np.unique(which, return_index=True, return_inverse=True)
+    told = zip(whose[0][first].tolist(), whose[1][first].tolist(), day[first].tolist(), strict=True)
+    return [(str(words[i]), str(words[s]), day_of(d * DAY)) for i, s, d in told], of
+
+
 def _new(keys: I64) -> npt.NDArray[np.bool_]:
     """Which columns differ from those before them."""
     return np.append(np.ones(min(1, keys.shape[1]), np.bool_), (keys[:, 1:] != keys[:, :-1]).any(axis=0))
-
-
-def _days(rows: pl.DataFrame) -> list[str]:
-    """UTC day of each record's message."""
-    at = rows.get_column("_received").to_numpy()
-    days, which = np.unique(at // DAY, return_inverse=True)
-    told = [day_of(int(day) * DAY) for day in days]
-    return [told[k] for k in which.tolist()]
 
 
 def _dead(messages: list[Message], rejects: list[RejectRow], now: int) -> list[DeadMessage]:

@@ -14,6 +14,7 @@ from aml.domain.transaction import CANONICAL, ENDS
 from aml.feed.fields import END_FIELDS, FIELDS
 from aml.feed.lines import Block
 from aml.feed.ndjson import NdjsonReader, read_lines
+from aml.feed.plainjson import read_plain
 from aml.feed.rates import default_rates
 from aml.feed.raw import Raw
 from aml.feed.validate import Terms, validate
@@ -23,7 +24,7 @@ from tests.unit.test_feed_poison import POISON
 TERMS = Terms("feed", "main", NOW, "USD", default_rates("sample", "USD"))
 SIGNS = st.sampled_from([*list('abc 019.,:;{}[]"\\/\n\t\x00é\ue000'), "null", '":', '": "', '":null', "true", "\u2028"])
 TEXTS = st.lists(SIGNS, max_size=5).map("".join)
-NUMBERS = st.sampled_from([0, 1, -1, 12.5, 1e30, 100.10, 2**70, True, False, None])
+NUMBERS = st.sampled_from([0, 1, -1, -0.0, 1.0, 12.5, 1e30, 1e-7, 100.10, 2**70, True, False, None])
 NAMES = st.sampled_from([*FIELDS, "unknown", "amount", "originator", "", "batch_lump", "revision", "void"])
 Line = bytes
 
@@ -81,7 +82,8 @@ def told(raw: Raw) -> tuple[Any, ...]:
     """All that a reader says of some lines, in a form that can be compared."""
     chunk = validate(raw, TERMS, None)
     frame = chunk.transactions.select(list(CANONICAL))
-    return frame.rows(), sorted((r.place, r.code, r.original) for r in chunk.rejects), chunk.warnings, chunk.read
+    rejects = sorted((r.place, r.code, r.detail, r.original) for r in chunk.rejects)
+    return frame.rows(), rejects, chunk.warnings, chunk.read
 
 
 def patient(block: Block) -> Raw:
@@ -105,15 +107,14 @@ def test_the_whole_poison_corpus_among_good_lines() -> None:
 
 def test_plain_lines_are_taken_by_the_quick_reader() -> None:
     """Otherwise the tests above compare the patient reader with itself."""
-    from aml.feed.plainjson import PlainReader
-
     nested = {**txn(originator_account=None), "originator": {"account": "A1", "customer": None}}
     plain = [txn(), txn(amount=12.5), txn(void=True, revision=2), {**txn(), "purpose": None}, nested]
     odd = [txn(purpose='"'), txn(purpose=5), {**txn(), "unknown": "x"}, {**nested, "originator_account": "A1"}]
     for separators in ((",", ":"), (", ", ": ")):
         held = [json.dumps(record, separators=separators).encode() for record in [*plain, *odd]]
-        frame, found = PlainReader().read(Block(1, held, 0))
-        assert found.tolist() == [True] * len(plain) + [False] * len(odd)
+        found = read_plain(Block(1, held, 0))
+        frame = found.frame
+        assert found.lines.tolist() == [True] * len(plain) + [False] * len(odd)
         assert frame.height == len(plain)
         assert frame["amount"].to_list()[:2] == ["100.00", "12.5"]
         assert frame.schema == dict.fromkeys(frame.columns, pl.String)
@@ -133,3 +134,26 @@ def test_fields_that_come_later_are_read_too() -> None:
         block = Block(number + 1, [json.dumps(txn(**more)).encode()], 0)
         chunk = validate(reader.read(block), TERMS, None)
         assert chunk.transactions["branch"].to_list() == [more.get("branch")]
+
+
+def test_what_a_table_of_texts_could_take_for_its_own_marks_is_content() -> None:
+    """A byte order mark before the first value, rows without any, quotes' neighbours and ends of objects."""
+    held = [
+        '{"transaction_id":"\ufeffT1"}', '{"transaction_id":null}', '{"originator":{},"beneficiary":null}',
+        '{"purpose":"#"}', '{"purpose":null}',
+    ]  # fmt: skip
+    for lines in (held, held[::-1], held[1:3], held[4:]):
+        block = Block(1, [line.encode() for line in lines], 0)
+        found = read_plain(block)
+        assert found.lines.all()
+        assert found.frame.height == len(lines)
+        assert told(NdjsonReader("feed").read(block)) == told(patient(block))
+        names = found.frame.columns
+        wanted = [tuple(json.loads(line).get(name) for name in names) for line in lines]
+        assert (found.frame.rows() if names else [()] * len(lines)) == wanted
+
+
+def test_only_columns_with_blanks_are_looked_through() -> None:
+    held = [txn(purpose="a b", device=" x", ip="x\u00a0", branch="\u00a0x"), txn(merchant="x ", teller="Zo\u00eb")]
+    block = Block(1, [json.dumps(record, ensure_ascii=False).encode() for record in held], 0)
+    assert read_plain(block).padded == {"device", "ip", "branch", "merchant", "teller"}
