@@ -185,8 +185,8 @@ class Fields:
             return
         # One thread: to wake another costs more than what it would take over.
         ask = self.frame.select_seq
-        nulls = ask(pl.col(list(kinds)).null_count()).row(0) if kinds else ()
-        held = {name: n for name, n in zip(kinds, nulls, strict=True) if n < self.rows}
+        nulls = {name: self.frame.get_column(name).null_count() for name in kinds}
+        held = {name: n for name, n in nulls.items() if n < self.rows}
         texts = [name for name in held if kinds[name] == pl.String]
         rest = [name for name in held if kinds[name] != pl.String]
         sizes = ask(pl.col(texts).str.len_bytes().fill_null(0))

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import polars as pl
 
 from aml.domain.money import MOST_DIGITS, Defect, to_minor
+from aml.feed.gaps import filled, nullable, present
 
 _EXACT: Final = pl.Decimal(38, 18)
 # A text no longer than this has 18 digits at most, so that the decimal above holds it whole.
@@ -25,18 +26,18 @@ def minor_column(
     where it is unknown (such rows give null and no defect). With `signed`, zero and less are allowed.
     """
     exact = values.cast(_EXACT, strict=False)
-    plain = exact.is_not_null()
+    plain = present(exact)
     if values.dtype == pl.String:
-        plain &= values.str.len_bytes() <= _PLAIN
+        plain &= filled(values.str.len_bytes(), 0) <= _PLAIN
     result = np.zeros(len(values), np.int64)
     good = np.zeros(len(values), np.bool_)
-    known = values.is_not_null().to_numpy() & (places >= 0)
+    known = present(values) & (places >= 0)
     for number in np.unique(places[known]).tolist():
-        rows = np.flatnonzero(known & (places == number) & plain.to_numpy())
+        rows = np.flatnonzero(known & (places == number) & plain)
         minor = _scaled(exact if rows.size == len(values) else exact.gather(rows), number)
         least = 1 - _TOO_MANY if signed else 1
-        result[rows] = minor.fill_null(0).to_numpy()
-        good[rows] = minor.is_between(least, _TOO_MANY - 1).fill_null(False).to_numpy()
+        result[rows] = whole = filled(minor, 0)
+        good[rows] = present(minor) & (whole >= least) & (whole < _TOO_MANY)
     defects: dict[int, Defect] = {}
     for row in np.flatnonzero(known & ~good).tolist():
         found = _one(str(values[row]), int(places[row]), signed)
@@ -44,14 +45,15 @@ def minor_column(
             defects[row] = found
         else:
             result[row], good[row] = found, True
-    return pl.Series(values.name, result).set(pl.Series(~good), None), defects
+    return nullable(values.name, result, good), defects
 
 
 def _scaled(exact: pl.Series, places: int) -> pl.Series:
     """Int64 minor units, null where digits would be lost."""
     cut = exact.cast(pl.Decimal(38, places), strict=False)
-    whole = cut.cast(_EXACT, strict=False) == exact
-    return cut.to_physical().cast(pl.Int64, strict=False).set(~whole.fill_null(False), None)
+    whole = filled(cut.cast(_EXACT, strict=False) == exact, False)
+    minor = cut.to_physical().cast(pl.Int64, strict=False)
+    return minor if whole.all() else minor.set(pl.Series(~whole), None)
 
 
 def _one(text: str, places: int, signed: bool) -> int | Defect:

@@ -58,7 +58,8 @@ def _table(rows: npt.NDArray[np.uint8], names: list[str], height: int) -> pl.Dat
         return pl.DataFrame(height=height)
     schema = dict.fromkeys(["", *names], pl.String)
     sign = chr(SEPARATOR)
-    frame = pl.read_csv(rows.tobytes(), has_header=False, schema=schema, separator=sign, quote_char=None).drop("")
+    frame = pl.read_csv(rows.tobytes(), has_header=False, schema=schema, separator=sign, quote_char=None)
+    frame.drop_in_place("")
     assert frame.height == height
     return frame
 

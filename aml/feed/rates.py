@@ -18,6 +18,7 @@ import polars as pl
 from aml.content import folder
 from aml.domain.errors import AmlError
 from aml.domain.money import ISO_4217, MOST_REPORTED
+from aml.feed.texts import different
 
 STALE: Final = 7  # days after which a rate no longer holds
 _DIGITS: Final = 15
@@ -156,8 +157,9 @@ def convert(
     places, n = currencies(), amount.size
     value, no_rate = np.zeros(n, np.int64), np.zeros(n, np.bool_)
     large = np.zeros(n, np.bool_)
-    for code in currency.filter(pl.Series(wanted)).unique().sort().to_list():
-        rows = np.flatnonzero(wanted & (currency == code).fill_null(False).to_numpy())
+    codes = sorted(different(currency if wanted.all() else currency.filter(pl.Series(wanted))))
+    for code in codes:
+        rows = np.flatnonzero(wanted if len(codes) == 1 else wanted & (currency == code).fill_null(False).to_numpy())
         if code == reporting:
             value[rows] = amount[rows]
             continue

@@ -7,10 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from aml.domain.transaction import RejectCode
 from aml.feed.fields import RULES_READ
+from aml.feed.gaps import Mask
 
 _SHOWN = 60  # characters of a value that a detail quotes
 
@@ -53,12 +55,11 @@ class Verdicts:
         """The row cannot be read; an earlier verdict stands."""
         self.found.setdefault(row, (code, detail))
 
-    def reject_where(self, mask: pl.Series, code: RejectCode, words: Callable[[int], str]) -> None:
+    def reject_where(self, mask: Mask, code: RejectCode, words: Callable[[int], str]) -> None:
         """Reject the rows that the mask marks."""
-        if mask.any():
-            for row in mask.arg_true():
-                if row not in self.found:
-                    self.found[row] = (code, words(row))
+        for row in np.flatnonzero(mask).tolist():
+            if row not in self.found:
+                self.found[row] = (code, words(row))
 
     def warn(self, row: int, name: str, value: Any) -> None:
         """The row's field is left out; what stood there is kept."""
@@ -72,11 +73,15 @@ class Verdicts:
         else:
             self.warn(row, name, value)
 
-    def defects(self, mask: pl.Series, name: str, values: pl.Series, code: RejectCode, what: str) -> None:
-        """The same for every row that the mask marks."""
-        if mask.any():
-            for row in mask.arg_true():
-                self.defect(row, name, values[row], code, what)
+    def warn_where(self, mask: Mask, name: str, values: pl.Series) -> None:
+        """Leave out the field of the rows that the mask marks."""
+        for row in np.flatnonzero(mask).tolist():
+            self.warn(row, name, values[row])
+
+    def defects(self, mask: Mask, name: str, values: pl.Series, code: RejectCode, what: str) -> None:
+        """A defect of one field in every row that the mask marks."""
+        for row in np.flatnonzero(mask).tolist():
+            self.defect(row, name, values[row], code, what)
 
 
 def quoted(value: Any) -> str:

@@ -52,7 +52,7 @@ def _with_blanks(frame: pl.DataFrame, names: list[str]) -> list[str]:
 
 def by_value(values: pl.Series, change: Callable[[str], str | None]) -> pl.Series:
     """Each text changed; for columns in which the same texts come again and again."""
-    table = {text: change(text) for text in _different(values)}
+    table = {text: change(text) for text in different(values)}
     if all(before == after for before, after in table.items()):
         return values
     return _replaced(values, table, pl.String)
@@ -60,13 +60,14 @@ def by_value(values: pl.Series, change: Callable[[str], str | None]) -> pl.Serie
 
 def coded(values: pl.Series, codes: Mapping[str, int]) -> pl.Series:
     """The code of each text whatever its letters' case, null where it has none."""
-    found = {text: codes.get(text.lower()) for text in _different(values)}
+    found = {text: codes.get(text.lower()) for text in different(values)}
     if not found:
         return pl.Series(values.name, [None], dtype=pl.UInt8).new_from_index(0, len(values)).alias(values.name)
     return _replaced(values, found, pl.UInt8)
 
 
-def _different(values: pl.Series) -> set[str]:
+def different(values: pl.Series) -> set[str]:
+    """The texts of a column, once each."""
     return set(values.to_list() if len(values) <= _FEW else values.unique().to_list()) - {None}
 
 

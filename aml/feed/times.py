@@ -11,6 +11,7 @@ import numpy.typing as npt
 import polars as pl
 
 from aml.domain.transaction import Precision
+from aml.feed.gaps import filled
 
 SECOND: Final = 1_000_000
 DAY: Final = 86_400 * SECOND
@@ -38,7 +39,7 @@ def read_times(texts: pl.Series) -> Times:
     """
     n = len(texts)
     times = Times(np.zeros(n, np.int64), np.zeros(n, np.bool_), np.zeros(n, np.bool_), np.zeros(n, np.uint8))
-    lengths = texts.str.len_bytes().fill_null(0).to_numpy()
+    lengths = filled(texts.str.len_bytes(), 0)
     for length in np.unique(lengths).tolist():
         if length != 10 and not 16 <= length <= _LONGEST:
             continue
@@ -150,38 +151,36 @@ def localised(at: I64, zone: str) -> pl.Series:
     return there.to_physical()
 
 
-def read_instants(
-    values: pl.Series, zone: str | None, formats: Sequence[str]
-) -> tuple[pl.Series, pl.Series, pl.Series, npt.NDArray[np.uint8]]:
-    """UTC µs of a text or Datetime column, which rows are unreadable, which lack an offset, each one's Precision.
-
-    Times without offset are local to `zone`; where that is None they stay as they are and are marked.
-    """
+def read_instants(values: pl.Series, zone: str | None, formats: Sequence[str]) -> Times:
+    """UTC µs of a text or Datetime column. Times without offset are local to `zone`; where that is None they stay as
+    they are and are marked."""
     if isinstance(values.dtype, pl.Datetime):
         times = _typed(values, values.dtype)
     else:
         times = read_formats(values, formats) if formats else read_times(values)
-    moment = pl.Series("executed_at", times.at).set(pl.Series(~times.readable), None)
-    naive = times.naive & times.readable
-    if zone is not None and naive.any():
-        rows = np.flatnonzero(naive)
-        moment = moment.scatter(rows, localised(times.at[rows], zone))
-        naive = np.zeros_like(naive)
-    return moment, moment.is_null() & values.is_not_null(), pl.Series(naive), times.precision
+    times.naive &= times.readable
+    if zone is not None and times.naive.any():
+        rows = np.flatnonzero(times.naive)
+        moment = localised(times.at[rows], zone)
+        times.at[rows], times.readable[rows] = moment.fill_null(0).to_numpy(), moment.is_not_null().to_numpy()
+        times.naive[:] = False
+    return times
 
 
 def _typed(values: pl.Series, kind: pl.Datetime) -> Times:
     """Times of a Datetime column; without a zone they are local."""
     at = values.dt.cast_time_unit("us")
     at = at.dt.replace_time_zone(None) if kind.time_zone is None else at.dt.convert_time_zone("UTC")
-    readable = values.is_not_null().to_numpy()
+    readable = values.is_not_null().to_numpy(writable=True)
     naive = np.full(len(values), kind.time_zone is None)
-    return Times(at.to_physical().fill_null(0).to_numpy(), readable, naive, np.zeros(len(values), np.uint8))
+    moment = at.to_physical().fill_null(0).to_numpy(writable=True)
+    return Times(moment, readable, naive, np.zeros(len(values), np.uint8))
 
 
 def read_dates(values: pl.Series, formats: Sequence[str]) -> pl.Series:
     """Dates of a text column, in the first format that fits (default 2026-03-02), null where none does."""
-    read = pl.Series(values.name, [None], dtype=pl.Date).new_from_index(0, len(values))
-    for pattern in formats or ("%Y-%m-%d",):
+    first, *others = formats or ("%Y-%m-%d",)
+    read = values.str.to_date(first, strict=False)
+    for pattern in others:
         read = read.fill_null(values.str.to_date(pattern, strict=False))
     return read.alias(values.name)

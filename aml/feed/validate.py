@@ -22,11 +22,12 @@ from aml.domain.transaction import CANONICAL, DEFAULTS, ENDS, WORDS, Channel, In
 from aml.feed.amounts import minor_column
 from aml.feed.extra import extra_column
 from aml.feed.fields import FIELDS, REQUIRED, Kind
+from aml.feed.gaps import Mask, filled, lost, nullable, present
 from aml.feed.mapping import PLAIN, Mapping
 from aml.feed.ndjson import banks_of_text
 from aml.feed.rates import UNVALUED, Rates, convert, currencies
 from aml.feed.raw import Chunk, Raw, Reject, Verdicts, quoted
-from aml.feed.texts import by_value, cleaned, coded
+from aml.feed.texts import by_value, cleaned, coded, different
 from aml.feed.times import DAY, read_dates, read_instants
 
 LONGEST: Final = 500  # bytes of what names a record: databases index it
@@ -42,7 +43,6 @@ _AMOUNT_CODES: Final = {
     Defect.DECIMALS: RejectCode.AMOUNT_DECIMALS,
 }
 _COUNTRY: Final = re.compile("[A-Z]{2}")
-Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,19 +112,21 @@ class _Judge:
                 texts = pl.Series(texts.name, banks_of_text(texts.to_list(), self.verdicts), dtype=pl.String)
             self.columns["intermediaries"] = texts
         for name, default in (("institution", self.terms.institution), ("source", self.terms.source)):
-            self.columns[name] = self._get(name).fill_null(default)
+            told, absent = self._get(name), pl.Series(name, [default]).new_from_index(0, self.rows)
+            self.columns[name] = absent if told.null_count() == self.rows else told.fill_null(default)
 
     def _lengths(self) -> None:
-        for name in ("transaction_id", "institution", "source"):
-            values = self.columns[name] if name in self.columns else self._get(name)
-            told = f"{name}: is longer than {LONGEST} bytes"
-            long = (values.str.len_bytes() > LONGEST).fill_null(False)
-            self.verdicts.reject_where(long, RejectCode.WRONG_TYPE, lambda _, told=told: told)  # type: ignore[misc]
+        names = ("transaction_id", "institution", "source")
+        named = pl.DataFrame([self.columns[name] if name in self.columns else self._get(name) for name in names])
+        for name, longest in zip(names, named.select_seq(pl.all().str.len_bytes().max()).row(0), strict=True):
+            if (longest or 0) > LONGEST:
+                told = f"{name}: is longer than {LONGEST} bytes"
+                long = (named.get_column(name).str.len_bytes() > LONGEST).fill_null(False).to_numpy()
+                self.verdicts.reject_where(long, RejectCode.WRONG_TYPE, lambda _, told=told: told)  # type: ignore[misc]
 
     def _country(self, name: str, values: pl.Series) -> pl.Series:
         codes = by_value(values, lambda text: text.upper() if _COUNTRY.fullmatch(text.upper()) else None)
-        for row in (codes.is_null() & values.is_not_null()).arg_true():
-            self.verdicts.warn(row, name, values[row])
+        self.verdicts.warn_where(lost(values, codes), name, values)
         return codes
 
     def _flags(self) -> None:
@@ -138,11 +140,11 @@ class _Judge:
                 read = values.str.to_lowercase().replace_strict(_FLAGS, default=None, return_dtype=pl.Boolean)
             else:
                 read = values.cast(CANONICAL[name], strict=False)
-            bad = read.is_null() & values.is_not_null()
+            bad = lost(values, read)
             if name == "revision":
-                bad |= (read < 1).fill_null(False)
+                bad |= filled(read, 1) < 1
             self.verdicts.defects(bad, name, values, RejectCode.WRONG_TYPE, f"is not {_wanted(kind)}")
-            self.columns[name] = read.set(bad, None)
+            self.columns[name] = read.set(pl.Series(bad), None) if bad.any() else read
         void = self.columns.get("void")
         self.void: Mask = np.zeros(self.rows, np.bool_) if void is None else void.fill_null(False).to_numpy()
 
@@ -152,28 +154,33 @@ class _Judge:
                 continue
             values = self.frame.get_column(name)
             read = coded(values, {word: code for code, word in enumerate(words(enum))})
-            bad = read.is_null() & values.is_not_null()
+            bad = lost(values, read)
             if bad.any():
                 what = f"is none of {', '.join(words(enum))}"
                 self.verdicts.defects(bad, name, values, RejectCode.WRONG_TYPE, what)
-                read = read.set(bad, int(_OTHERWISE[name]) if name in _OTHERWISE else None)
+                read = read.set(pl.Series(bad), int(_OTHERWISE[name]) if name in _OTHERWISE else None)
             self.columns[name] = read
 
     def _required(self) -> None:
         for name in REQUIRED:
-            missing = self._get(name).is_null()
+            missing = ~present(self._get(name))
             if name != "transaction_id":
-                missing &= pl.Series(~self.void)
+                missing &= ~self.void
             self.verdicts.reject_where(missing, RejectCode.FIELD_MISSING, lambda _, n=name: f"{n}: missing")  # type: ignore[misc]
 
-    def _judged(self, mask: pl.Series) -> pl.Series:
+    def _judged(self, mask: Mask) -> Mask:
         """The mask without voids: nothing but a void's identity can be wrong."""
-        return mask & pl.Series(~self.void)
+        return mask & ~self.void
 
     def _money(self) -> None:
         currency = self._currency("currency")
-        credit = self._currency("credit_currency").fill_null(currency)
-        self.places = {"amount": _places(currency), "credit_amount": _places(credit)}
+        told, lone = self._currency("credit_currency"), np.zeros(self.rows, np.bool_)
+        credit = currency
+        if told.null_count() < self.rows:
+            credit = told.fill_null(currency)
+            lone = (currency != credit).fill_null(False).to_numpy() & ~present(self._get("credit_amount"))
+        places = _places(currency)
+        self.places = {"amount": places, "credit_amount": places if credit is currency else _places(credit)}
         self.currency = {"amount": currency, "credit_amount": credit}
         for name in ("amount", "credit_amount"):
             if name in self.frame.columns:
@@ -183,11 +190,10 @@ class _Judge:
                     if self.void[row]:
                         self.verdicts.warn(row, name, values[row])
                     else:
-                        what = f"{name}: {quoted(values[row])} is {defect.value}" + _hint(values[row], defect)
-                        self.verdicts.reject(row, _AMOUNT_CODES[defect], what)
-        lone = (currency != credit).fill_null(False) & self._get("credit_amount").is_null()
-        told = "credit_amount: missing beside another credit_currency"
-        self.verdicts.reject_where(self._judged(lone), RejectCode.FIELD_MISSING, lambda _: told)
+                        said = f"{name}: {quoted(values[row])} is {defect.value}" + _hint(values[row], defect)
+                        self.verdicts.reject(row, _AMOUNT_CODES[defect], said)
+        what = "credit_amount: missing beside another credit_currency"
+        self.verdicts.reject_where(self._judged(lone), RejectCode.FIELD_MISSING, lambda _: what)
         for end, name in zip(ENDS, ("amount", "credit_amount"), strict=True):
             field_name = f"{end}_balance_after"
             if field_name in self.frame.columns:
@@ -202,7 +208,7 @@ class _Judge:
             return values
         known = currencies()
         upper = by_value(values, lambda text: text.upper() if text.upper() in known else None)
-        unknown = upper.is_null() & values.is_not_null()
+        unknown = lost(values, upper)
         told = "is no currency: write an ISO 4217 code or add it to streams/currencies.csv"
         self.verdicts.reject_where(
             self._judged(unknown), RejectCode.UNKNOWN_CURRENCY, lambda row: f"{name}: {quoted(values[row])} {told}"
@@ -212,41 +218,38 @@ class _Judge:
 
     def _parties(self) -> None:
         names = [f"{end}_{part}" for end in ENDS for part in ("account", "customer")] + ["conductor"]
-        present = [pl.col(name).is_not_null() for name in names if name in self.frame.columns]
-        nobody = ~self.frame.select(pl.any_horizontal(present)).to_series() if present else ~self._get("x").is_null()
-        if not present:
-            nobody = pl.Series(np.ones(self.rows, np.bool_))
+        nobody = np.ones(self.rows, np.bool_)
+        for name in names:
+            nobody &= ~present(self._get(name))
         told = "no party: neither end has an account or customer, and nobody conducted it"
         self.verdicts.reject_where(self._judged(nobody), RejectCode.NO_PARTY, lambda _: told)
 
     def _times(self) -> None:
         values, zone = self._get("executed_at"), self.terms.mapping.zone
-        at, bad, naive, precision = read_instants(values, zone, self.terms.mapping.time_formats)
+        times = read_instants(values, zone, self.terms.mapping.time_formats)
+        bad = present(values) & ~times.readable
         told = "is no RFC 3339 time: write 2026-03-02T09:30:00Z"
         self._time_defect(bad, RejectCode.TIME_UNREADABLE, told)
-        if zone is None:
-            told = "has no offset: send one, or name the zone in a mapping"
-            self._time_defect(naive, RejectCode.TIME_NO_OFFSET, told)
-        early, late = (at < YEAR_1990).fill_null(False), (at > self._latest()).fill_null(False)
-        self._time_defect(early & ~naive if zone is None else early, RejectCode.TIME_BEFORE_1990, "is before 1990")
-        self._time_defect(late & ~naive if zone is None else late, RejectCode.TIME_IN_FUTURE, "is in the future")
-        wrong = bad | early | late if zone is not None else bad | early | late | naive
-        self.columns["executed_at"] = at.set(wrong, None)
-        if precision.any():
+        told = "has no offset: send one, or name the zone in a mapping"
+        self._time_defect(times.naive, RejectCode.TIME_NO_OFFSET, told)
+        known = times.readable & ~times.naive
+        early, late = known & (times.at < YEAR_1990), known & (times.at > self._latest())
+        self._time_defect(early, RejectCode.TIME_BEFORE_1990, "is before 1990")
+        self._time_defect(late, RejectCode.TIME_IN_FUTURE, "is in the future")
+        self.columns["executed_at"] = nullable("executed_at", times.at, known & ~early & ~late)
+        if times.precision.any():
             told_so = self.columns.get("time_precision")
-            shown = pl.Series("time_precision", precision)
+            shown = pl.Series("time_precision", times.precision)
             self.columns["time_precision"] = shown if told_so is None else told_so.fill_null(shown)
 
-    def _latest(self) -> pl.Series | int:
+    def _latest(self) -> npt.NDArray[np.int64] | int:
         """The latest time that is no mistake, one or by row."""
         clock = self.terms.ingest_time_us
-        return clock + DAY if isinstance(clock, int) else pl.Series(clock[self.raw.place.to_numpy() - 1] + DAY)
+        return clock + DAY if isinstance(clock, int) else clock[self.raw.place.to_numpy() - 1] + DAY
 
-    def _time_defect(self, mask: pl.Series, code: RejectCode, what: str) -> None:
-        if not mask.any():
-            return
+    def _time_defect(self, mask: Mask, code: RejectCode, what: str) -> None:
         values = self._get("executed_at")
-        for row in mask.arg_true():
+        for row in np.flatnonzero(mask).tolist():
             if self.void[row]:
                 self.verdicts.warn(row, "executed_at", str(values[row]))
             else:
@@ -259,8 +262,7 @@ class _Judge:
             values = self.frame.get_column(name)
             if values.dtype == pl.String:
                 read = read_dates(values, self.terms.mapping.date_formats)
-                for row in (read.is_null() & values.is_not_null()).arg_true():
-                    self.verdicts.warn(row, name, values[row])
+                self.verdicts.warn_where(lost(values, read), name, values)
                 values = read
             self.columns[name] = values
 
@@ -268,7 +270,7 @@ class _Judge:
         if self.terms.rates is UNVALUED:
             return
         at = self.columns["executed_at"]
-        day = at.fill_null(0).to_numpy() // DAY
+        day = filled(at, 0) // DAY
         empty = pl.Series([None], dtype=pl.Int64).new_from_index(0, self.rows)
         amount = self.columns.get("amount", empty)
         debit = self._converted("amount", amount, at, day)
@@ -282,20 +284,20 @@ class _Judge:
 
     def _converted(self, name: str, amount: pl.Series, at: pl.Series, day: npt.NDArray[np.int64]) -> pl.Series:
         currency, reporting = self.currency[name], self.terms.reporting_currency
-        wanted = (amount.is_not_null() & at.is_not_null() & currency.is_not_null()).to_numpy()
-        got = convert(amount.fill_null(0).to_numpy(), currency, day, wanted, self.terms.rates, reporting)
+        wanted = present(amount) & present(at) & present(currency)
+        got = convert(filled(amount, 0), currency, day, wanted, self.terms.rates, reporting)
         values = self._get(name)
         self.verdicts.reject_where(
-            self._judged(pl.Series(got.no_rate)),
+            self._judged(got.no_rate),
             RejectCode.NO_RATE,
             lambda row: f"{name}: no rate of {currency[row]} in {reporting} within 7 days: give it with --rates",
         )
         self.verdicts.reject_where(
-            self._judged(pl.Series(got.too_large)),
+            self._judged(got.too_large),
             RejectCode.AMOUNT_TOO_LARGE,
             lambda row: f"{name}: {quoted(values[row])} is too large in {reporting}",
         )
-        return pl.Series(got.value).set(pl.Series(~wanted | got.no_rate | got.too_large), None)
+        return nullable(name, got.value, wanted & ~got.no_rate & ~got.too_large)
 
     def _codes(self) -> None:
         """The bank's own codes say what the record itself does not; the code is kept."""
@@ -357,8 +359,7 @@ def _wanted(kind: Kind) -> str:
 
 def _places(currency: pl.Series) -> npt.NDArray[np.int8]:
     """Decimals of each row's currency, -1 where it is unknown."""
-    known = currency.unique().drop_nulls().to_list()
-    table = {code: currencies()[code] for code in known}
+    table = {code: currencies()[code] for code in different(currency)}
     if len(table) == 1 and not currency.null_count():
         return np.full(len(currency), next(iter(table.values())), np.int8)
     return currency.replace_strict(table, default=None, return_dtype=pl.Int8).fill_null(-1).to_numpy()

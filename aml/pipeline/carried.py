@@ -17,6 +17,7 @@ from aml.engine.columns import ABSENT, Flag
 from aml.engine.identity import NO_TIME
 from aml.engine.intern import NONE, TextRows, text_rows
 from aml.engine.keys import Keys
+from aml.feed.gaps import filled
 from aml.pipeline.holders import Mask
 from aml.pipeline.resolved import (
     FACTS,
@@ -143,9 +144,9 @@ class Carried:
 
 def carry(frame: pl.DataFrame) -> Carried:
     """What shards need of a frame that `resolve` made and that bears coordinates."""
-    columns = {name: _plain(frame.get_column(f"_{name}"), 0) for name in NUMBERS if f"_{name}" in frame.columns}
+    columns = {name: filled(frame.get_column(f"_{name}"), 0) for name in NUMBERS if f"_{name}" in frame.columns}
     for name, (column, absent) in _ABSENT.items():
-        columns[name] = _plain(frame.get_column(column), absent)
+        columns[name] = filled(frame.get_column(column), absent)
     told = frame.select_seq(_told(frame))
     columns |= {name: told.get_column(name).to_numpy() for name in ("debit_customer", "credit_customer")}
     words: dict[str | None, int] = {None: 0}
@@ -155,11 +156,6 @@ def carry(frame: pl.DataFrame) -> Carried:
         columns[name] = _coded(told.get_column(name), words) if name in told.columns else columns["institution"]
     columns = {name: column for name, column in columns.items() if column.any()}
     return Carried(frame.height, columns, _laid_out(told), list(words), "_debit_segment" in frame.columns)
-
-
-def _plain(column: pl.Series, absent: int) -> Array:
-    held = column.fill_null(absent) if column.null_count() else column
-    return held.to_numpy()
 
 
 def _told(frame: pl.DataFrame) -> list[pl.Expr]:

@@ -166,7 +166,7 @@ class IntakeCore:
         """By shard its records, without the columns that say nothing: shards know them."""
         if rows.height:
             filled = [name for name in CANONICAL if missing.get(name, 0) < rows.height]
-            return spread(carried, rows.select(filled), self.shards)
+            return spread(carried, rows[filled], self.shards)
         return iter([(carried, b"")] * self.shards)
 
     def _ranges(

@@ -21,8 +21,7 @@ FIELDS: Final = tuple(name for name in CANONICAL if name not in _UNTOLD)
 
 def nulls(rows: pl.DataFrame) -> dict[str, int]:
     """How many of the records lack each field that some lack."""
-    there = [name for name in CANONICAL if name in rows.columns]
-    counts = dict(zip(there, rows.select_seq(pl.col(there).null_count()).row(0), strict=True))
+    counts = {column.name: column.null_count() for column in rows}
     return {name: n for name in CANONICAL if (n := counts.get(name, rows.height))}
 
 

@@ -73,12 +73,8 @@ def test_what_a_text_shows_of_its_precision(text, precision):
 
 
 def test_absent_texts_are_no_times_and_no_defects():
-    at, bad, naive, _ = read_instants(pl.Series([None, "x", "2026-03-02"], dtype=pl.String), None, ())
-    assert (at.to_list()[:2], bad.to_list(), naive.to_list()) == (
-        [None, None],
-        [False, True, False],
-        [False, False, True],
-    )
+    times = read_instants(pl.Series([None, "x", "2026-03-02"], dtype=pl.String), None, ())
+    assert (times.readable.tolist(), times.naive.tolist()) == ([False, False, True], [False, False, True])
 
 
 @pytest.mark.parametrize(("texts", "formats", "wanted"), [
@@ -101,12 +97,12 @@ def test_formats_that_a_mapping_names(texts, formats, wanted):
 def test_columns_of_times_keep_their_zone_or_need_one():
     moment = dt.datetime(2026, 3, 2, 9, 30)  # noqa: DTZ001
     aware = pl.Series([moment]).dt.replace_time_zone("Europe/Vienna").cast(pl.Datetime("ns", "Europe/Vienna"))
-    at, bad, naive, _ = read_instants(aware, None, ())
+    times = read_instants(aware, None, ())
     utc = int((dt.datetime(2026, 3, 2, 8, 30, tzinfo=dt.UTC) - EPOCH) / dt.timedelta(microseconds=1))
-    assert (at.to_list(), bad.any(), naive.any()) == ([utc], False, False)
-    at, bad, naive, _ = read_instants(pl.Series([moment]), "Europe/Vienna", ())
-    assert (at.to_list(), bad.any(), naive.any()) == ([utc], False, False)
-    assert read_instants(pl.Series([moment]), None, ())[2].to_list() == [True]
+    assert (times.at.tolist(), times.readable.all(), times.naive.any()) == ([utc], True, False)
+    times = read_instants(pl.Series([moment]), "Europe/Vienna", ())
+    assert (times.at.tolist(), times.readable.all(), times.naive.any()) == ([utc], True, False)
+    assert read_instants(pl.Series([moment]), None, ()).naive.tolist() == [True]
 
 
 def test_dates_are_read_in_the_formats_named():
