@@ -58,7 +58,7 @@ class Profile:
 
     def local_day(self, at: I64) -> I32:
         """Local calendar day (days since 1970-01-01) of instants in UTC µs."""
-        return self._local(at).dt.date().to_physical().cast(pl.Int32).to_numpy()
+        return self._local(at).dt.date().cast(pl.Int32).to_numpy()
 
     def unit_day(self, at: I64, booking: I32) -> I32:
         """Unit day of instants in UTC µs and booking dates (days since 1970-01-01; the least int32: none).
@@ -66,7 +66,7 @@ class Profile:
         The booking date where it is plausible, else the local day after the cut-off, rolled to a business day.
         """
         local = self._local(at)
-        day = local.dt.date().to_physical().cast(pl.Int32).to_numpy()
+        day = local.dt.date().cast(pl.Int32).to_numpy()
         unit = day
         if self.cut_off is not None:
             unit = day + (local.dt.time() >= self.cut_off).to_numpy().astype(np.int32)

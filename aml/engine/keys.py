@@ -193,7 +193,6 @@ class Fields:
         joined = ask(pl.col(texts).str.join("")).row(0) if texts else ()
         some = [name for name in held if held[name]]
         present = ask(pl.col(some).is_not_null())
-        numbers = ask(pl.col(name).to_physical().cast(pl.Int64).fill_null(0) for name in rest)
         everywhere = np.empty(0, np.bool_)
         for name in held:
             self._hashes[name] = (
@@ -204,7 +203,7 @@ class Fields:
             ends = np.cumsum(sizes.get_column(name).to_numpy(), dtype=np.int64)
             _hash_texts(ends, np.frombuffer(data.encode(), np.uint8), *self._hashes[name][:2])  # type: ignore[index]
         for name in rest:
-            _hash_numbers(numbers.get_column(name).to_numpy(), *self._hashes[name][:2])  # type: ignore[index]
+            _hash_numbers(_numbers(self.frame.get_column(name)), *self._hashes[name][:2])  # type: ignore[index]
 
     def present(self, name: str) -> npt.NDArray[np.bool_]:
         """Which rows have the field."""
@@ -244,8 +243,8 @@ class Fields:
 
 
 def _numbers(column: pl.Series) -> npt.NDArray[np.int64]:
-    physical = column.to_physical() if column.dtype == pl.Date else column
-    return physical.cast(pl.Int64).fill_null(0).to_numpy()
+    whole = column.cast(pl.Int64)
+    return (whole.fill_null(0) if whole.null_count() else whole).to_numpy()
 
 
 def hash_numbers(columns: Sequence[npt.NDArray[np.int64]]) -> Keys:

@@ -24,7 +24,12 @@ def present(values: pl.Series) -> Mask:
 
 def filled(values: pl.Series, absent: int) -> npt.NDArray[Any]:
     """Numbers or truth values, `absent` where there is none."""
-    return (values.fill_null(absent) if values.null_count() else values).to_numpy()
+    nulls = values.null_count()
+    if 0 < nulls < len(values):
+        values = values.fill_null(absent)
+    elif nulls:
+        values = pl.Series([absent], dtype=values.dtype).new_from_index(0, nulls)
+    return values.to_numpy()
 
 
 def lost(values: pl.Series, read: pl.Series) -> Mask:

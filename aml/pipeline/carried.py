@@ -144,11 +144,17 @@ class Carried:
 
 def carry(frame: pl.DataFrame) -> Carried:
     """What shards need of a frame that `resolve` made and that bears coordinates."""
-    columns = {name: filled(frame.get_column(f"_{name}"), 0) for name in NUMBERS if f"_{name}" in frame.columns}
+    told = frame.select_seq(_told(frame))
+    # Of a customer whom the party table links travels that there is one, and his name among the texts.
+    customers = {name: told.get_column(name).to_numpy() for name in ("debit_customer", "credit_customer")}
+    columns = {
+        name: customers[name] if name in customers else filled(frame.get_column(f"_{name}"), 0)
+        for name in NUMBERS
+        if f"_{name}" in frame.columns
+    }
     for name, (column, absent) in _ABSENT.items():
         columns[name] = filled(frame.get_column(column), absent)
-    told = frame.select_seq(_told(frame))
-    columns |= {name: told.get_column(name).to_numpy() for name in ("debit_customer", "credit_customer")}
+    columns |= customers
     words: dict[str | None, int] = {None: 0}
     for name in ("institution", "source", "currency"):
         columns[name] = _coded(told.get_column(name), words)

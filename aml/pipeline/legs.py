@@ -14,6 +14,7 @@ from aml.engine.columns import ABSENT, Flag
 from aml.engine.identity import NO_TIME
 from aml.engine.intern import I32
 from aml.engine.keys import Fields, Keys
+from aml.feed.gaps import filled
 from aml.pipeline.holders import CUSTOMER, End, Mask, conductor_of, end_of, same_holder
 from aml.pipeline.parties import EXCHANGE, Parties
 
@@ -45,11 +46,10 @@ def legs_of(
     frame = fields.frame
     at = np.where(t == NO_TIME, 0, t)
     day = calendar.local_day(at)
-    booking = frame.get_column("booking_date").to_physical().cast(pl.Int32).fill_null(NO_BOOKING).to_numpy()
+    booking = filled(frame.get_column("booking_date").cast(pl.Int32), NO_BOOKING)
     debit = end_of("originator", fields, tenant, parties, day)
     credit = end_of("beneficiary", fields, tenant, parties, day)
-    codes = frame.select_seq(pl.col(name).fill_null(ABSENT) for name in _CODES)
-    code = {name: codes.get_column(name).to_numpy() for name in _CODES}
+    code = {name: filled(frame.get_column(name), ABSENT) for name in _CODES}
     notes_in, notes_out = _notes(debit, code["originator_method"]), _notes(credit, code["beneficiary_method"])
     cash_in, cash_out = _cash(debit, credit, code, notes_in, notes_out)
     has_debit, has_credit = debit.present & ~cash_in & ~notes_in, credit.present & ~cash_out & ~notes_out

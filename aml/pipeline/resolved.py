@@ -16,6 +16,7 @@ from aml.engine.columns import Flag
 from aml.engine.identity import NO_TIME
 from aml.engine.intern import NONE
 from aml.engine.keys import Fields, Keys, content_hash, family_key, order_key
+from aml.feed.gaps import filled
 from aml.pipeline.holders import TENANT, End, Mask, conductor_of, linked_to
 from aml.pipeline.legs import Legs, legs_of
 from aml.pipeline.parties import Parties
@@ -40,7 +41,7 @@ def resolve(frame: pl.DataFrame, calendar: Calendar, parties: Parties | None, sh
     """
     fields = Fields(frame)
     tenant = fields.key([(TENANT, "institution")])
-    t = frame.get_column("executed_at").fill_null(NO_TIME).to_numpy()
+    t = filled(frame.get_column("executed_at"), NO_TIME)
     legs = legs_of(fields, tenant, calendar, parties, t)
     conductor = conductor_of(fields, tenant)
     conducted = (legs.flags & Flag.CONDUCTED) != 0
@@ -56,7 +57,7 @@ def resolve(frame: pl.DataFrame, calendar: Calendar, parties: Parties | None, sh
         (conductor, conducted), (legs.credit.holder, legs.has_credit), (legs.debit.holder, legs.has_debit),
     ):  # fmt: skip
         np.copyto(first, key[0], where=mine)
-    revision = frame.get_column("revision").fill_null(1).to_numpy()
+    revision = filled(frame.get_column("revision"), 1)
     everywhere = (revision > 1) | ((legs.flags & (Flag.VOID | Flag.REVERSAL)) != 0)
     series += [
         pl.Series("_flags", legs.flags), pl.Series("_day", legs.day), pl.Series("_unit_day", legs.unit_day),
@@ -69,7 +70,7 @@ def resolve(frame: pl.DataFrame, calendar: Calendar, parties: Parties | None, sh
     if parties is not None:
         for name, end in (("debit", legs.debit), ("credit", legs.credit)):
             series += _known(name, end, parties)
-    return frame.with_columns(series)
+    return frame.hstack(series)
 
 
 def _texts(fields: Fields) -> list[pl.Series]:

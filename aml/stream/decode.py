@@ -50,13 +50,13 @@ class Decoder:
         chunk = self._judged(sheet, np.array([m.at for m in messages], np.int64)[of])
         rows, line = chunk.transactions, chunk.transactions.get_column("place").to_numpy() - 1
         of = of[line]
-        rows = rows.with_columns(
+        source = self._source(rows, line, sheet)
+        rows = rows.hstack([
             _column("_partition", [m.partition for m in messages], of, pl.Int32),
             _column("_offset", [m.offset for m in messages], of, pl.Int64),
             pl.Series("_index", np.array(sheet.index, np.int32)[line], pl.Int32),
             _column("_received", [m.at for m in messages], of, pl.Int64),
-            self._source(rows, line, sheet),
-        )
+        ]).replace_column(rows.get_column_index("source"), source)  # fmt: skip
         return Decoded(rows, self._rejects(chunk, sheet, messages))
 
     def _judged(self, sheet: Sheet, clock: I64) -> Chunk:
