@@ -126,11 +126,13 @@ def _cross_border(fields: Fields, home: str) -> Mask:
     frame, there = fields.frame, fields.present("beneficiary_country")
     if not there.any():
         return there
-    foreign = pl.col("originator_institution").is_not_null() & (
-        pl.col("originator_institution") != pl.col("institution")
-    )
-    here = pl.col("originator_country").fill_null(pl.when(~foreign).then(pl.lit(home)))
-    return frame.select((pl.col("beneficiary_country") != here).fill_null(False)).to_series().to_numpy()
+    here = frame.get_column("originator_country")
+    if here.null_count():
+        ours = pl.col("originator_institution").is_null() | (
+            pl.col("originator_institution") == pl.col("institution")
+        )
+        here = frame.select_seq(pl.col("originator_country").fill_null(pl.when(ours).then(pl.lit(home)))).to_series()
+    return filled(frame.get_column("beneficiary_country") != here, False)
 
 
 def _conducted(
