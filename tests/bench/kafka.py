@@ -28,7 +28,7 @@ from tests.service import Process, Service
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--transactions", type=int, default=200_000)
+    parser.add_argument("--transactions", type=int, default=400_000)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--shards", type=int, default=4)
     parser.add_argument("--rate", type=int, default=2_000)
