@@ -46,7 +46,10 @@ def examine(stream: StreamSettings, db: str, state: Path) -> Iterator[Finding]:
     yield from packages(_installed)
     yield _encryption(stream)
     yield from _kafka(stream)
-    yield _database(db)
+    found = _database(db)
+    yield found
+    if found.verdict == OK:
+        yield from shards(db)
     yield folder(state)
 
 
@@ -135,6 +138,29 @@ def _database(url: str) -> Finding:
     if found != newest:
         return Finding("database", WARN, f"{name} is of version {found}", f"the next command brings it to {newest}")
     return Finding("database", OK, f"{name}, version {found}")
+
+
+def shards(url: str) -> Iterator[Finding]:
+    """How many there are, and whether they are being made anew; nothing where the database has no stream."""
+    from aml.store.database import open_database
+    from aml.store.generations import resizing
+    from aml.store.stream import load_shards
+
+    try:
+        database = open_database(url, create=False)
+    except AmlError as error:
+        yield _failed("shards", error)
+        return
+    try:
+        with database.read() as connection:
+            rows, going = load_shards(connection), resizing(connection, database.clock())
+    finally:
+        database.close()
+    if going is not None:
+        wanted = going.made or "N"
+        yield Finding("shards", FAIL, "are being made anew", f"let `aml shards resize {wanted}` end, or run it again")
+    elif rows:
+        yield Finding("shards", OK, f"{len(rows)}")
 
 
 def folder(state: Path) -> Finding:

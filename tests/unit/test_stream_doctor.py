@@ -13,8 +13,9 @@ from typer.testing import CliRunner
 
 from aml.cli import app
 from aml.store.database import look_at_database, open_database
+from aml.store.generations import hold
 from aml.stream import doctor, topics
-from aml.stream.doctor import FAIL, OK, WARN, clock, folder, packages
+from aml.stream.doctor import FAIL, OK, WARN, Finding, clock, folder, packages, shards
 
 ROOT = Path(__file__).parents[2]
 GIB = 1 << 30
@@ -24,6 +25,18 @@ def run(*words: str, code: int):
     result = CliRunner().invoke(app, ["doctor", *words])
     assert result.exit_code == code, (result.output, result.exception)
     return result
+
+
+def test_shards_that_are_being_made_anew_are_told_with_what_ends_it(database):
+    url = database.url.render_as_string(hide_password=False)
+    assert list(shards(url)) == []
+    with database.begin() as uow:
+        uow.stream.begin(3)
+    assert list(shards(url)) == [Finding("shards", OK, "3")]
+    with database.begin() as uow:
+        hold(uow.connection)
+    (found,) = shards(url)
+    assert (found.verdict, found.mend) == (FAIL, "let `aml shards resize N` end, or run it again")
 
 
 def test_packages_are_those_of_the_extra():
