@@ -152,7 +152,10 @@ class World:
 
     def publish(self, value: bytes) -> None:
         """One message, to a partition as chance has it."""
-        partition = self.chance.randrange(self.partitions)
+        self.publish_to(self.chance.randrange(self.partitions), value)
+
+    def publish_to(self, partition: int, value: bytes) -> None:
+        """One message to this partition."""
         log = self.source[partition]
         log.append(Message(TOPIC, partition, len(log), NOW, None, value))
 

@@ -16,7 +16,6 @@ import numpy as np
 import numpy.typing as npt
 
 from aml.domain.errors import AmlError
-from aml.engine.intern import Interner
 from aml.pipeline.host import under
 from aml.store.runs import StateFile
 from aml.store.stream_rows import Segment
@@ -117,10 +116,10 @@ def restore(shard: Shard, state: Mapping[str, npt.NDArray[Any]]) -> None:
 
 
 def restore_reading(shard: Shard, state: Mapping[str, npt.NDArray[Any]]) -> None:
-    """Take up of a snapshot how far it had read, and its archive; by whatever it was judged."""
-    facts, acceptor = snapshot.read(state["facts"]), shard.core.acceptor
-    acceptor.texts["tenant"] = Interner.from_state(under(state, "core.accept.text.tenant"))
-    acceptor.progress = SourceProgress.from_state(under(state, "core.accept.progress"))
+    """Take up of a snapshot what was accepted and how far it had read, and its archive; by whatever it was judged."""
+    facts = snapshot.read(state["facts"])
+    shard.core.restore_acceptance(under(state, "core"), facts["older"])
+    shard.core.acceptor.progress = SourceProgress.from_state(under(state, "core.accept.progress"))
     shard.records = ShardRecords(shard.terms.folder, [StateFile(*file) for file in facts["records"]], facts["at"][0])
     shard.at = (facts["at"][0], facts["at"][1])
     shard.covered = {(topic, partition): at for topic, partition, at in facts["covered"]}

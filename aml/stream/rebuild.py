@@ -157,8 +157,8 @@ def read_on(
 ) -> list[StateFile]:
     """Bring an old shard that was just made as far as its row, by whatever it was judged; returns its segments.
 
-    Only its records and how far they reach are known then; of those that lay in no segment one is written. Raises
-    OSError.
+    Only its records, their identities and how far they reach are known then; of records that lay in no segment one is
+    written. Raises OSError.
     """
     for path, state in snapshot.newest(shard.terms.folder, database_id, (row.legs, row.records)):
         if not isinstance(state, str):

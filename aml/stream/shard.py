@@ -159,7 +159,7 @@ class Shard:
     # ------------------------------------------------------------------ what came
 
     def read(self, blocks: Iterable[tuple[int, Block]]) -> None:
-        """Take blocks for their records alone: nothing is evaluated, and such as came before are taken for new."""
+        """Take blocks for their records alone: nothing is evaluated."""
         for offset, block in blocks:
             self._take(offset, block, Tally())
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 import random
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from hypothesis import given, settings
 
+from aml.stream.frozen import freeze
+from aml.stream.takeover import take_over
 from tests.naive.fast import Fast
 from tests.naive.make import Feed
 from tests.property.test_engine import LATE, one_content, seeds
 from tests.strategies import streams
-from tests.stream_world import World
+from tests.stream_world import NOW, World
 
 SEEDS = int(os.environ.get("AML_SIMULATION_SEEDS", "100" if os.environ.get("AML_TEST_ALL") == "1" else "15"))
 
@@ -63,3 +66,35 @@ def test_what_came_too_late_to_be_undone_stays(tmp_path):
     assert found
     made = world.resize(3, 1000)
     assert {id_: change.finding for id_, change in made.changes.items() if change.finding is not None} == found
+
+
+def snapshots(world: World) -> set[Path]:
+    """A snapshot of every shard as it stands, and no other."""
+    for path in world.folder.rglob("snapshot-*"):
+        path.unlink()
+    for row in world.store.rows:
+        taken = take_over(world.terms(row.shard), "sim", world.store.own, world.topics, NOW, world.said.append)
+        freeze(taken).write("sim")
+    world.rest({}, ())
+    return {*world.folder.rglob("snapshot-*")}
+
+
+def test_of_two_that_conflict_the_first_in_the_log_stays(tmp_path):
+    feed = Feed()
+    deposits = [feed.cash_in(24 * day, "A", 9_500) for day in range(6)]
+    world = World("us", [], [*deposits, *({**row, "amount": 1} for row in deposits)], random.Random(4), tmp_path)
+    world.partitions, world.source, world.group = 2, [[], []], [0, 0]
+    world.publish = partial(world.publish_to, 1)
+    world.run(range(6))
+    kept = snapshots(world)
+    world.publish = partial(world.publish_to, 0)
+    world.run(range(6, 12))
+    assert kept <= {*tmp_path.rglob("snapshot-*")}
+    for path in {*tmp_path.rglob("snapshot-*")} - kept:
+        path.unlink()
+    found = dict(world.store.findings)
+    assert found
+    assert world.store.counts["rejected:conflict"] == 6
+    made = world.resize(3, 1000)
+    assert {id_: change.finding for id_, change in made.changes.items() if change.finding is not None} == found
+    assert made.outcomes == {"scored": 6}
