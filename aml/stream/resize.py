@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
@@ -129,8 +129,9 @@ class Resizer:
             for name, shard, sha256 in connection.execute(select(c.name, c.shard, c.sha256)):
                 files[name] = shard, sha256
         generation = old[0].generation + 1
-        made = self._rebuilt(files, [shard_folder(self.state, generation, number) for number in range(shards)])
-        return made.outcomes["scored"], self._commit(old, made, legacy)
+        segments, lacking = self._segments(files)
+        made = self._rebuilt(segments, [shard_folder(self.state, generation, number) for number in range(shards)])
+        return made.outcomes["scored"], self._commit(old, made, legacy, lacking)
 
     def _read(self, old: Sequence[ShardRow], files: dict[str, tuple[int, str]]) -> Iterator[Shard]:
         """Each old shard, come as far as it was; its files are noted."""
@@ -144,13 +145,20 @@ class Resizer:
 
     # ------------------------------------------------------------------ the new ones
 
-    def _rebuilt(self, files: dict[str, tuple[int, str]], folders: Sequence[Path]) -> Rebuilt:
-        segments = []
+    def _segments(self, files: dict[str, tuple[int, str]]) -> tuple[list[Archived], list[Path]]:
+        """Of these segments those that are whole, and those that are not: shards that lost their state once may have
+        read everything again into others."""
+        whole, lacking = [], []
         for name, (shard, sha256) in sorted(files.items()):
             path = self.state / name
-            if not path.is_file() or sha256_of(path) != sha256:
-                raise AmlError(f"{path}: is missing or damaged: {_RESTORE}")
-            segments.append(Archived(path, shard))
+            if path.is_file() and sha256_of(path) == sha256:
+                whole.append(Archived(path, shard))
+            else:
+                self.say(f"{path}: is missing or damaged")
+                lacking.append(path)
+        return whole, lacking
+
+    def _rebuilt(self, segments: Sequence[Archived], folders: Sequence[Path]) -> Rebuilt:
         terms = [
             ShardTerms(number, len(folders), self.judgement, self.lateness, folder)
             for number, folder in enumerate(folders)
@@ -165,7 +173,7 @@ class Resizer:
                 self.say(f"{made.outcomes['scored']:,} records judged again")
         return made
 
-    def _commit(self, old: Sequence[ShardRow], made: Rebuilt, legacy: Legacy) -> Applied:
+    def _commit(self, old: Sequence[ShardRow], made: Rebuilt, legacy: Legacy, lacking: Sequence[Path]) -> Applied:
         """Everything in one transaction, if the archive held all that was ever scored."""
         with writing_state(self.state):
             segments = made.end(legacy, self.database.database_id)
@@ -173,10 +181,8 @@ class Resizer:
         with self.database.begin() as uow:
             counts, reused = stream_counts.c, select(func.count()).select_from(stream_reused)
             query = select(func.coalesce(func.sum(counts.value), 0)).where(counts.outcome == "scored")
-            wanted, found = int(uow.connection.execute(query).scalar_one()), made.outcomes["scored"]
-            # An id that stands twice, on two shards, may meet itself on one: then it stands once.
-            if not wanted - uow.connection.execute(reused).scalar_one() <= found <= wanted:
-                raise AmlError(f"the archive holds {found:,} records, {wanted:,} were scored: {_RESTORE}")
+            wanted, twice = (int(uow.connection.execute(one).scalar_one()) for one in (query, reused))
+            check(made.outcomes, wanted, twice, lacking)
             in_force = snapshot.in_force(self.judgement)
             succeed(uow.connection, old, len(made.shards), in_force, segments, uow.now)
             gone = [FindingChange.withdraw(one) for one in current_ids(uow.connection) if one not in made.changes]
@@ -190,3 +196,20 @@ class Resizer:
         for folder in self.state.glob("shard-*-*"):
             if folder.name.split("-")[1] != str(generation):
                 shutil.rmtree(folder)
+
+
+def check(outcomes: Mapping[str, int], wanted: int, twice: int, lacking: Sequence[Path]) -> None:
+    """Raise AmlError where an archive did not hold all that was ever scored.
+
+    outcomes: of how many of its records what became; wanted: how many were scored; twice: ids known to have stood
+    twice; lacking: segments that were not there.
+    """
+    found = outcomes["scored"]
+    # An id that stood twice, on two shards, may meet itself on one, now or in a generation before: then it stands once.
+    met = 0 if lacking else twice + outcomes["duplicate"] + outcomes["rejected:conflict"]
+    if found <= wanted <= found + met:
+        return
+    late = outcomes["rejected:too_late"]
+    why = f"{late:,} of them came too late for this --lateness: give the workers'" if late else _RESTORE
+    without = f", without {lacking[0]}" if lacking else ""
+    raise AmlError(f"the archive holds {found + late:,} records{without}, {wanted:,} were scored: {why}")
