@@ -315,8 +315,10 @@ class World:
         made = Rebuilt([self.terms(n) for n in range(shards)], NOW)
         for frame in archived(segments, at_once):
             made.take(frame)
-        made.end(legacy, "sim")
-        self.topics, self.store.rows = Topics(shards), Store(shards).rows
+        made.end(legacy, self.store.rows, "sim")
+        epoch = max(row.epoch for row in self.store.rows)
+        rows = [replace(row, epoch=epoch, generation=self.generation) for row in Store(shards).rows]
+        self.topics, self.store.rows = Topics(shards), rows
         return made
 
     def rebalance(self, workers: Sequence[int]) -> None:

@@ -88,13 +88,15 @@ class SourceProgress(Progress):
 
     @classmethod
     def moved(cls, state: Mapping[str, np.ndarray], numbers: np.ndarray) -> SourceProgress:
-        """The progress whose `state` this is, every tenant under another number: `numbers` by the one it had."""
+        """The progress whose `state` this is, every tenant under another number: `numbers` by the one it had, -1 for
+        one of whom no time is known."""
         self = cls()
         self._widen(state["counts"].shape[0], int(numbers.max(initial=-1)) + 1)
-        known = numbers[: state["marks"].size]
+        timed = np.flatnonzero(numbers[: state["marks"].size] >= 0)
+        known = numbers[timed]
         for name, held in (("heaps", self._heaps), ("keys", self._keys), ("counts", self._counts),
                            ("ended", self._ended)):  # fmt: skip
-            held[:, known] = state[name]
-        self.marks[known] = state["marks"]
+            held[:, known] = state[name][:, timed]
+        self.marks[known] = state["marks"][timed]
         self._at = state["at"].copy()
         return self

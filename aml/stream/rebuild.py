@@ -134,12 +134,13 @@ class Rebuilt:
 
     # ------------------------------------------------------------------ what becomes of it
 
-    def end(self, legacy: Legacy, database_id: str) -> list[Segment]:
+    def end(self, legacy: Legacy, old: Sequence[ShardRow], database_id: str) -> list[Segment]:
         """Go on where the old shards ended, and write a snapshot of each shard at the begin of its topics; returns the
-        new archive. Raises OSError."""
-        segments = []
+        new archive. What owners of old shards may still send is not heard. Raises OSError."""
+        segments, epoch = [], max(row.epoch for row in old)
         for shard in self.shards:
             _succeed(shard, legacy)
+            shard.epochs = dict.fromkeys(range(max(len(old), len(self.shards))), epoch)
             shard.at, shard.kept = (0, 0), []
             kept = freeze(shard).write(database_id)
             segments += [segment_of(shard, file) for file in (*shard.records.files, *kept.added)]

@@ -176,7 +176,7 @@ class Resizer:
     def _commit(self, old: Sequence[ShardRow], made: Rebuilt, legacy: Legacy, lacking: Sequence[Path]) -> Applied:
         """Everything in one transaction, if the archive held all that was ever scored."""
         with writing_state(self.state):
-            segments = made.end(legacy, self.database.database_id)
+            segments = made.end(legacy, old, self.database.database_id)
         reached("resize.before_commit")
         with self.database.begin() as uow:
             counts, reused = stream_counts.c, select(func.count()).select_from(stream_reused)

@@ -166,6 +166,8 @@ class Shard:
     def _take(self, offset: int, block: Block, tally: Tally) -> None:
         """Judge the rows of a block that no earlier one had; then progress and coverage move on."""
         self.at = (_next(self.at[0], offset, "aml.legs", self.terms.shard), self.at[1])
+        if not block.head.packs_for(self.terms.shards):
+            return
         tally.take_head(block.head, self.covered)
         rows = block.rows
         kept = np.ones(rows.n, np.bool_)

@@ -65,6 +65,11 @@ def take_over(
     if not _restored(shard, database_id, row, say):
         shard = Shard(terms)
         shard.at = log.begins(terms.shard)
+        if row.generation and shard.at == (0, 0):
+            raise AmlError(
+                f"shard {terms.shard}: no snapshot in {terms.folder}, and what came before the shards were made anew "
+                "is nowhere else: let AML_STATE name the folder of that `aml shards resize`, or restore that folder"
+            )
         if row.legs or row.records:
             before = "" if shard.at == (0, 0) else (
                 ": what lay before is not known, and rules that look further back have too short a history"

@@ -8,15 +8,21 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 
+from aml.domain.errors import AmlError
+from aml.stream.block import unpack_block
 from aml.stream.frozen import freeze
-from aml.stream.takeover import take_over
+from aml.stream.intake import Assigned, IntakeCore
+from aml.stream.mail import RECORD, Head, pack_letter, unpack_letters
+from aml.stream.takeover import LEGS, take_over
+from aml.stream.wire import pack_bundle
 from tests.naive.fast import Fast
 from tests.naive.make import Feed
 from tests.property.test_engine import LATE, one_content, seeds
 from tests.strategies import streams
-from tests.stream_world import NOW, World
+from tests.stream_world import NOW, TOPIC, World
 
 SEEDS = int(os.environ.get("AML_SIMULATION_SEEDS", "100" if os.environ.get("AML_TEST_ALL") == "1" else "15"))
 
@@ -98,3 +104,39 @@ def test_of_two_that_conflict_the_first_in_the_log_stays(tmp_path):
     made = world.resize(3, 1000)
     assert {id_: change.finding for id_, change in made.changes.items() if change.finding is not None} == found
     assert made.outcomes == {"scored": 6}
+
+
+def resized(tmp_path: Path) -> World:
+    """A world that goes on with three shards."""
+    feed = Feed()
+    deposits = [feed.cash_in(24 * day, name, 9_500) for day in range(6) for name in "ABCDEFG"]
+    world = World("us", [], deposits, random.Random(3), tmp_path)
+    world.run()
+    world.resize(3, 1000)
+    return world
+
+
+def test_a_shard_that_lost_what_it_was_made_with_does_not_begin_with_nothing(tmp_path):
+    world = resized(tmp_path)
+    world.generation += 1  # another folder
+    with pytest.raises(AmlError, match=r"no snapshot in .* let AML_STATE name the folder of that `aml shards resize`"):
+        take_over(world.terms(1), "sim", world.store.own, world.topics, NOW, world.said.append)
+
+
+def test_what_a_former_generation_still_sends_is_not_heard(tmp_path, caplog):
+    world = resized(tmp_path)
+    zombie = IntakeCore("zombie", 4, world.decoder, world.resolve)
+    zombie.assign({(TOPIC, p): at for p, at in enumerate(world.group)})
+    world.publish(b"0")
+    zombie.take(world.source[-1][-1:])
+    flushed = zombie.flush(NOW, {(TOPIC, p): Assigned(world.partitions, True) for p in range(world.partitions)})
+    for shard, block in enumerate(flushed.blocks[:3]):
+        world.topics.send(LEGS, shard, block)
+    epoch = world.store.rows[0].epoch
+    shard = take_over(world.terms(0), "sim", world.store.own, world.topics, NOW, world.said.append)
+    covered = dict(shard.covered)
+    shard.step([(0, unpack_block(flushed.blocks[0]))], [], NOW)
+    assert shard.covered == covered
+    assert "packs for 4 shards, not 3" in caplog.text
+    old = unpack_letters(pack_bundle([pack_letter(Head(1, epoch - 1, 0, RECORD, NOW), {})]))
+    assert shard._letters([(shard.at[1], old)]) == []

@@ -65,3 +65,13 @@ def test_a_state_is_the_same_again():
     for one in (progress, again):
         reach(one, 0, DAY + HOUR, sent=30)
     assert again.marks.tolist() == progress.marks.tolist() == [DAY + HOUR]
+
+
+def test_a_tenant_of_whom_no_time_is_known_takes_nobodys_place():
+    first = SourceProgress()
+    t, keys = np.arange(RANK, dtype=np.int64) + HOUR, np.arange(RANK, dtype=np.uint64)
+    for tenant in (0, 2):
+        first.reach(0, np.full(RANK, tenant, np.int32), t, keys, 0, 0)
+    moved = SourceProgress.moved(first.state(), np.array([1, -1, 0]))
+    assert moved.marks.tolist() == [HOUR, HOUR]
+    assert moved.state()["counts"].tolist() == [[RANK, RANK]]
