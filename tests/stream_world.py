@@ -32,7 +32,8 @@ from aml.stream.shard import Shard, ShardTerms, Step
 from aml.stream.takeover import LEGS, RECORDS, take_over
 from aml.stream.wire import RejectRow
 from tests import canonical
-from tests.naive.fast import compiled, frame_of, scoring
+from tests.naive.fast import Fast, compiled, frame_of, scoring
+from tests.property.test_engine import LATE
 
 TOPIC = "aml.transactions.v1"
 NOW = 1_900_000_000_000_000
@@ -123,6 +124,19 @@ class Store:
         return lost
 
 
+def judged(stream: Any) -> dict[Any, Any]:
+    """The findings of one process that reads a stream as it is."""
+    base = Fast.open(stream.profile, stream.parties)
+    base.take(stream.rows)
+    return base.findings()
+
+
+def arrivals(stream: Any, chance: random.Random) -> list[Any]:
+    """A stream's rows in some disorder, a few of them twice."""
+    rows = sorted(stream.rows, key=lambda row: row["executed_at"] + chance.randrange(LATE))
+    return rows + (chance.choices(rows, k=chance.randint(0, 5)) if rows else [])
+
+
 @dataclass
 class World:
     """One run of the protocol under a seed."""
@@ -158,6 +172,13 @@ class World:
         """One message to this partition."""
         log = self.source[partition]
         log.append(Message(TOPIC, partition, len(log), NOW, None, value))
+
+    def found(self) -> dict[Any, Any]:
+        """The findings that stand, by rule, subject and week."""
+        return {
+            (f.rule, (f.subject.party_institution, str(f.subject.kind), f.subject.id), f.week.isoformat()): f
+            for f in self.store.findings.values()
+        }
 
     # ------------------------------------------------------------------ who acts
 

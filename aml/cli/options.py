@@ -13,6 +13,7 @@ import typer
 
 DEFAULT_DB: Final = "sqlite:///aml.db"
 DEFAULT_PROFILE: Final = "us"
+DEFAULT_LATENESS: Final = "7d"
 _SPAN: Final = re.compile(r"(\d+)\s*([dh]?)")
 _PASSWORD: Final = re.compile(r"(://[^:/@]*):[^@]*@")
 _HOUR: Final = 3_600_000_000
@@ -114,5 +115,11 @@ HistoryFrom = Annotated[
 ]
 Models = Annotated[
     Path | None, typer.Option("--models", metavar="DIR", help="Models made by `aml train`.", show_default="as shipped")
+]
+Lateness = Annotated[
+    str,
+    typer.Option(
+        "--lateness", metavar="SPAN", envvar="AML_LATENESS", help="How late a record may come and still count."
+    ),
 ]
 AlertId = Annotated[str, typer.Argument(metavar="ID", help="The alert's id, or as much of its beginning as is unique.")]

@@ -23,12 +23,7 @@ def resize(
     number: Annotated[int, typer.Argument(metavar="N", min=1, max=256, help="How many there shall be.")],
     db: options.Db = options.DEFAULT_DB,
     profile: options.Profile = options.DEFAULT_PROFILE,
-    lateness: Annotated[
-        str,
-        typer.Option(
-            "--lateness", metavar="SPAN", envvar="AML_LATENESS", help="How late a record may come and still count."
-        ),
-    ] = "7d",
+    lateness: options.Lateness = options.DEFAULT_LATENESS,
     history_from: options.HistoryFrom = None,
     models: options.Models = None,
     json: options.Json = False,

@@ -22,12 +22,7 @@ def worker(
     ] = None,
     db: options.Db = options.DEFAULT_DB,
     profile: options.Profile = options.DEFAULT_PROFILE,
-    lateness: Annotated[
-        str,
-        typer.Option(
-            "--lateness", metavar="SPAN", envvar="AML_LATENESS", help="How late a record may come and still count."
-        ),
-    ] = "7d",
+    lateness: options.Lateness = options.DEFAULT_LATENESS,
     history_from: options.HistoryFrom = None,
     models: options.Models = None,
     snapshots: Annotated[

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from aml.engine.arrays import distinct
 from aml.engine.columns import ABSENT, Flag
 from aml.engine.identity import NO_TIME, Incoming, Outcome, Registry
 from aml.engine.intern import I32, NONE, Interner
@@ -194,7 +195,7 @@ class Acceptor:
     def numbers(self, kind: str, words: Sequence[str | None], codes: npt.NDArray[np.uint32]) -> I32:
         """The numbers of institutions ("tenant") or currencies, given as codes of words."""
         held, table = self._words[kind], np.full(len(words), NONE, np.int32)
-        for code in np.unique(codes).tolist():
+        for code in distinct(codes).tolist():
             word = words[code]
             if word not in held:
                 hi, lo = hash_row([word])

@@ -35,19 +35,3 @@ def evidence_records(frame: pl.DataFrame) -> list[EvidenceRecord]:
         institution, transaction, revision = (record[name] for name in _KEY)
         made.append(EvidenceRecord(institution, transaction, revision, record.get("executed_at"), text))
     return made
-
-
-def texts_of(frame: pl.DataFrame) -> list[str]:
-    """Each row as a JSON object, absent fields left out, its keys sorted: what `store.encoding.to_json` writes."""
-    present = sorted(name for name in frame.columns if frame.get_column(name).null_count() < frame.height)
-    members = pl.concat_str([_member(name, frame.schema[name]) for name in present], separator=",", ignore_nulls=True)
-    return frame.select(pl.concat_str([pl.lit("{"), members, pl.lit("}")])).to_series().to_list()
-
-
-def _member(name: str, kind: pl.DataType) -> pl.Expr:
-    """A field's name and value, null where it is absent. Only texts need to be escaped."""
-    if isinstance(kind, pl.String):
-        object_ = pl.struct(pl.col(name)).struct.json_encode()
-        return pl.when(pl.col(name).is_not_null()).then(object_.str.slice(1).str.head(-1))
-    mark = '"' if isinstance(kind, pl.Date) else ""
-    return pl.concat_str([pl.lit(f'"{name}":{mark}'), pl.col(name).cast(pl.String), pl.lit(mark)])

@@ -6,6 +6,7 @@ where the party table is, and every shard that the record visits reads the same.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -15,7 +16,7 @@ import polars as pl
 from aml.engine.columns import Flag
 from aml.engine.identity import NO_TIME
 from aml.engine.intern import NONE
-from aml.engine.keys import Fields, Keys, content_hash, family_key, order_key
+from aml.engine.keys import U64, Fields, Keys, content_hash, family_key, order_key
 from aml.feed.gaps import filled
 from aml.pipeline.holders import TENANT, End, Mask, conductor_of, linked_to
 from aml.pipeline.legs import Legs, legs_of
@@ -36,8 +37,7 @@ I32 = npt.NDArray[np.int32]
 def resolve(frame: pl.DataFrame, calendar: Calendar, parties: Parties | None, shards: int) -> pl.DataFrame:
     """The canonical frame with what is fixed about each record; a pure function of the record and the party rows.
 
-    `_shard` is the shard of the first visit: of the originator's holder, else the beneficiary's, else the conductor's,
-    else of (tenant, transaction_id).
+    `_shard` is of the first visit: see `shards_of`.
     """
     fields = Fields(frame)
     tenant = fields.key([(TENANT, "institution")])
@@ -52,11 +52,9 @@ def resolve(frame: pl.DataFrame, calendar: Calendar, parties: Parties | None, sh
     series += _keys("family", family)
     reversal = (legs.flags & Flag.REVERSAL) != 0
     series += _keys("target", _where(reversal, family_key(frame, "relates_to", fields)))
-    first = family[0].copy()
-    for key, mine in (
-        (conductor, conducted), (legs.credit.holder, legs.has_credit), (legs.debit.holder, legs.has_debit),
-    ):  # fmt: skip
-        np.copyto(first, key[0], where=mine)
+    visits = (
+        (legs.debit.holder[0], legs.has_debit), (legs.credit.holder[0], legs.has_credit), (conductor[0], conducted),
+    )  # fmt: skip
     revision = filled(frame.get_column("revision"), 1)
     everywhere = (revision > 1) | ((legs.flags & (Flag.VOID | Flag.REVERSAL)) != 0)
     series += [
@@ -64,13 +62,22 @@ def resolve(frame: pl.DataFrame, calendar: Calendar, parties: Parties | None, sh
         pl.Series("_sides", legs.has_debit * HAS_DEBIT + legs.has_credit * HAS_CREDIT + legs.visits * VISITS, pl.UInt8),
         pl.Series("_ours", _ours(legs, parties, conductor), pl.UInt8),
         *_texts(fields),
-        pl.Series(SHARD, (first % np.uint64(shards)).astype(np.int32)),
+        shards_of(family[0], visits, shards),
         pl.Series(EVERYWHERE, everywhere),
     ]  # fmt: skip
     if parties is not None:
         for name, end in (("debit", legs.debit), ("credit", legs.credit)):
             series += _known(name, end, parties)
     return frame.hstack(series)
+
+
+def shards_of(family: U64, visits: Sequence[tuple[U64, Mask]], shards: int) -> pl.Series:
+    """`_shard` of each record: of the originator's holder, else the beneficiary's, else the conductor's, else of
+    (tenant, transaction_id). family, visits: the high halves of their keys, and which records have the visit."""
+    first = family.copy()
+    for key, mine in reversed(visits):
+        np.copyto(first, key, where=mine)
+    return pl.Series(SHARD, (first % np.uint64(shards)).astype(np.int32))
 
 
 def _texts(fields: Fields) -> list[pl.Series]:

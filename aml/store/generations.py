@@ -11,14 +11,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Final
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 
 from aml.domain.errors import StoreError
+from aml.store.completeness import SCORED
 from aml.store.encoding import to_json
 from aml.store.statements import insert_all, update_all
 from aml.store.stream import load_shards
 from aml.store.stream_rows import Segment, ShardRow
-from aml.store.stream_tables import leases, outbox, stream_segments, stream_shards
+from aml.store.stream_tables import leases, outbox, stream_counts, stream_reused, stream_segments, stream_shards
 from aml.store.tables import alerts
 
 RESIZING: Final = "resizing"
@@ -51,6 +52,19 @@ def hold(connection: Connection) -> None:
 def let_go(connection: Connection) -> None:
     """Workers may start again."""
     connection.execute(delete(leases).where(leases.c.name == RESIZING))
+
+
+def scored(connection: Connection) -> tuple[int, int]:
+    """How many records all shards ever scored, and how many ids are known to have stood twice."""
+    value = select(func.coalesce(func.sum(stream_counts.c.value), 0)).where(stream_counts.c.outcome == SCORED)
+    twice = select(func.count()).select_from(stream_reused)
+    return int(connection.execute(value).scalar_one()), connection.execute(twice).scalar_one()
+
+
+def named_segments(connection: Connection) -> dict[str, tuple[int, str]]:
+    """The segments that the database names: the shard and the hash of each."""
+    c = stream_segments.c
+    return {name: (shard, sha) for name, shard, sha in connection.execute(select(c.name, c.shard, c.sha256))}
 
 
 def succeed(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from aml.engine.arrays import Transactions
+from aml.engine.arrays import Transactions, distinct
 from aml.engine.engine import FindingKey, Hit
 
 
@@ -45,7 +45,7 @@ class ForeignHits:
         """Numbers of all transactions that hits name."""
         hits = [hit for told in self._by_key.values() for some in told.values() for hit in some]
         named = [np.append(hit.evidence, hit.tx).astype(np.int64) for hit in hits]
-        return np.unique(np.concatenate([*named, np.zeros(0, np.int64)]))
+        return distinct(np.zeros(0, np.int64), *named)
 
     def state(self) -> dict[str, np.ndarray]:
         """Everything, as arrays."""

@@ -102,17 +102,15 @@ def restore(shard: Shard, state: Mapping[str, npt.NDArray[Any]]) -> None:
     if facts["in_force"] != snapshot.in_force(shard.terms.judgement):
         raise AmlError("was made under other rules, models, scoring or another engine")
     shard.core.restore(under(state, "core"), facts["older"])
-    shard.records = ShardRecords(shard.terms.folder, [StateFile(*file) for file in facts["records"]], facts["at"][0])
+    _restore_position(shard, facts)
     if shard.book is not None and shard.strange is not None:
         shard.book.restore(under(state, "book"))
         shard.book.instruments = shard.core.instruments
         shard.strange.restore(under(state, "strange"), shard.core.acceptor.holders.ours)
     shard.told = set(state["told"].tolist())
-    shard.at = (facts["at"][0], facts["at"][1])
-    shard.covered = {(topic, partition): at for topic, partition, at in facts["covered"]}
     shard.floors = Floors(shard.terms.shard, shard.terms.shards, dict(facts["floors"]))
     shard.forgot_at = facts["forgot_at"]
-    shard.epochs, shard.tenants = dict(facts["epochs"]), facts["tenants"]
+    shard.epochs = dict(facts["epochs"])
 
 
 def restore_reading(shard: Shard, state: Mapping[str, npt.NDArray[Any]]) -> None:
@@ -120,7 +118,12 @@ def restore_reading(shard: Shard, state: Mapping[str, npt.NDArray[Any]]) -> None
     facts = snapshot.read(state["facts"])
     shard.core.restore_acceptance(under(state, "core"), facts["older"])
     shard.core.acceptor.progress = SourceProgress.from_state(under(state, "core.accept.progress"))
-    shard.records = ShardRecords(shard.terms.folder, [StateFile(*file) for file in facts["records"]], facts["at"][0])
+    _restore_position(shard, facts)
+
+
+def _restore_position(shard: Shard, facts: Mapping[str, Any]) -> None:
+    """How far it had read, and its archive."""
     shard.at = (facts["at"][0], facts["at"][1])
+    shard.records = ShardRecords(shard.terms.folder, [StateFile(*file) for file in facts["records"]], shard.at[0])
     shard.covered = {(topic, partition): at for topic, partition, at in facts["covered"]}
     shard.tenants = facts["tenants"]

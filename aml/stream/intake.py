@@ -17,6 +17,7 @@ import numpy.typing as npt
 import polars as pl
 
 from aml.domain.transaction import CANONICAL
+from aml.engine.arrays import distinct
 from aml.engine.identity import NO_TIME
 from aml.feed.times import DAY
 from aml.pipeline.carried import Carried, carry
@@ -207,8 +208,8 @@ def _timed(rows: pl.DataFrame, carried: Carried) -> Iterator[tuple[int, str, I64
     has = carried["t"] != NO_TIME
     partition, keys = (rows.get_column(name).to_numpy()[has] for name in ("_partition", "_key_lo"))
     t, code = carried["t"][has], carried["institution"][has]
-    for wanted in np.unique(code).tolist():
-        for number in np.unique(partition[code == wanted]).tolist():
+    for wanted in distinct(code).tolist():
+        for number in distinct(partition[code == wanted]).tolist():
             mine = (code == wanted) & (partition == number)
             yield number, str(carried.words[wanted]), t[mine], keys[mine]
 

@@ -23,7 +23,6 @@ from aml.pipeline.resolved import SHARD
 from aml.store.findings import EvidenceRecord
 from aml.store.runs import StateFile
 from aml.store.stream_rows import Segment, ShardRow
-from aml.stream import snapshot
 from aml.stream.block import Block, spread, unpack_block
 from aml.stream.frozen import freeze, restore_reading
 from aml.stream.mail import Letter, unpack_letter
@@ -31,7 +30,7 @@ from aml.stream.progress import SourceProgress
 from aml.stream.recarried import recarried
 from aml.stream.records import SEEN
 from aml.stream.shard import Shard, ShardTerms, Step
-from aml.stream.takeover import LEGS, Log
+from aml.stream.takeover import LEGS, Log, restored
 from aml.stream.wire import BlockHead, SourceRange
 
 AT_ONCE: Final = 1 << 17  # records of one step of all shards
@@ -80,11 +79,11 @@ class Rebuilt:
 
     terms: Sequence[ShardTerms]
     now: int
-    shards: list[Shard] = field(default_factory=list)
+    shards: list[Shard] = field(init=False)
     changes: dict[str, FindingChange] = field(default_factory=dict)
     evidence: dict[tuple[str, str, int, str], EvidenceRecord] = field(default_factory=dict)
     outcomes: Counter[str] = field(default_factory=Counter)
-    _post: list[list[Letter]] = field(default_factory=list)
+    _post: list[list[Letter]] = field(init=False)
 
     def __post_init__(self) -> None:
         self.shards = [Shard(terms) for terms in self.terms]
@@ -161,12 +160,7 @@ def read_on(
     Only its records, their identities and how far they reach are known then; of records that lay in no segment one is
     written. Raises OSError.
     """
-    for path, state in snapshot.newest(shard.terms.folder, database_id, (row.legs, row.records)):
-        if not isinstance(state, str):
-            restore_reading(shard, state)
-            break
-        say(f"snapshot {path}: {state}: the one before is taken")
-    else:
+    if not restored(shard, row, database_id, restore_reading, say):
         shard.at = log.begins(row.shard)
     messages = log.read(LEGS, row.shard, shard.at[0], row.legs)
     shard.read((offset, unpack_block(value)) for offset, value in messages)

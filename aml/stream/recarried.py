@@ -18,7 +18,7 @@ from aml.pipeline.accept import Calendar
 from aml.pipeline.carried import ENDS, Carried, carry
 from aml.pipeline.holders import TENANT, conductor_of
 from aml.pipeline.parties import PartyRows
-from aml.pipeline.resolved import HAS_CREDIT, HAS_DEBIT, SHARD, resolve
+from aml.pipeline.resolved import HAS_CREDIT, HAS_DEBIT, resolve, shards_of
 from aml.stream.records import KEPT, KNOWN, SEEN
 
 _COORDINATES: Final = {"partition": "_partition", "offset": "_offset", "element": "_index", "received_at": "_received"}
@@ -41,16 +41,12 @@ def recarried(frame: pl.DataFrame, calendar: Calendar, shards: int) -> tuple[Car
     fields = Fields(records)
     conductor = conductor_of(fields, fields.key([(TENANT, "institution")]))
     conducted = (told.get_column("_flags").to_numpy() & np.uint32(Flag.CONDUCTED)) != 0
-    first = told.get_column("_family_hi").to_numpy().copy()
     sides = told.get_column("_sides").to_numpy()
-    for key, mine in (
-        (conductor[0], conducted), (told.get_column("_credit_hi").to_numpy(), (sides & HAS_CREDIT) != 0),
-        (told.get_column("_debit_hi").to_numpy(), (sides & HAS_DEBIT) != 0),
-    ):  # fmt: skip
-        np.copyto(first, key, where=mine)
+    family, debit, credit = (told.get_column(f"_{name}_hi").to_numpy() for name in ("family", "debit", "credit"))
+    visits = (debit, (sides & HAS_DEBIT) != 0), (credit, (sides & HAS_CREDIT) != 0), (conductor[0], conducted)
     told = told.with_columns(
         pl.Series("_conductor_hi", conductor[0] * conducted), pl.Series("_conductor_lo", conductor[1] * conducted),
-        pl.Series(SHARD, (first % np.uint64(shards)).astype(np.int32)),
+        shards_of(family, visits, shards),
     )  # fmt: skip
     return carry(told), records.select([c for c in records if c.null_count() < records.height])
 

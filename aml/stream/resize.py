@@ -14,18 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
-from sqlalchemy import func, select
-
 from aml.domain.errors import AmlError
 from aml.domain.finding import FindingChange
 from aml.pipeline.inforce import Judgement
 from aml.store.database import Database
 from aml.store.files import sha256_of, writing_state
 from aml.store.findings import Applied, current_ids
-from aml.store.generations import hold, let_go, resizing, succeed
+from aml.store.generations import hold, let_go, named_segments, resizing, scored, succeed
 from aml.store.stream import load_shards
 from aml.store.stream_rows import ShardRow
-from aml.store.stream_tables import stream_counts, stream_reused, stream_segments
 from aml.stream import snapshot
 from aml.stream.failpoints import reached
 from aml.stream.rebuild import AGAIN, Archived, Legacy, Rebuilt, archived, legacy_of, read_on
@@ -125,9 +122,7 @@ class Resizer:
         files: dict[str, tuple[int, str]] = {}  # by name its shard and hash
         legacy = legacy_of(self._read(old, files))
         with self.database.read() as connection:
-            c = stream_segments.c
-            for name, shard, sha256 in connection.execute(select(c.name, c.shard, c.sha256)):
-                files[name] = shard, sha256
+            files |= named_segments(connection)
         generation = old[0].generation + 1
         segments, lacking = self._segments(files)
         made = self._rebuilt(segments, [shard_folder(self.state, generation, number) for number in range(shards)])
@@ -179,10 +174,7 @@ class Resizer:
             segments = made.end(legacy, old, self.database.database_id)
         reached("resize.before_commit")
         with self.database.begin() as uow:
-            counts, reused = stream_counts.c, select(func.count()).select_from(stream_reused)
-            query = select(func.coalesce(func.sum(counts.value), 0)).where(counts.outcome == "scored")
-            wanted, twice = (int(uow.connection.execute(one).scalar_one()) for one in (query, reused))
-            check(made.outcomes, wanted, twice, lacking)
+            check(made.outcomes, *scored(uow.connection), lacking)
             in_force = snapshot.in_force(self.judgement)
             succeed(uow.connection, old, len(made.shards), in_force, segments, uow.now)
             gone = [FindingChange.withdraw(one) for one in current_ids(uow.connection) if one not in made.changes]

@@ -6,6 +6,7 @@ acknowledged, then commits the step by compare-and-set; if somebody else moved t
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,6 +43,7 @@ from aml.stream.tally import Tally
 I64 = npt.NDArray[np.int64]
 NOWHERE: Final = -1
 _ONE_IN: Final = 8
+_log: Final = logging.getLogger("aml.worker")
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +168,10 @@ class Shard:
     def _take(self, offset: int, block: Block, tally: Tally) -> None:
         """Judge the rows of a block that no earlier one had; then progress and coverage move on."""
         self.at = (_next(self.at[0], offset, "aml.legs", self.terms.shard), self.at[1])
-        if not block.head.packs_for(self.terms.shards):
+        if block.head.shards != self.terms.shards:
+            # What it covers counts as not handed over: whoever goes on behind it is told by the hole.
+            told = (self.terms.shard, block.head.intake, block.head.shards, self.terms.shards)
+            _log.warning("shard %d: leaves out a block of %s, which packs for %d shards, not %d: restart it", *told)
             return
         tally.take_head(block.head, self.covered)
         rows = block.rows

@@ -62,7 +62,7 @@ def take_over(
         log.send(RECORDS, to, marker)
     log.flush()
     ends = log.ends(terms.shard)
-    if not _restored(shard, database_id, row, say):
+    if not restored(shard, row, database_id, restore, say):
         shard = Shard(terms)
         shard.at = log.begins(terms.shard)
         if row.generation and shard.at == (0, 0):
@@ -98,13 +98,17 @@ def _seen(shard: int, row: ShardRow, log: Log) -> int:
     return max((letter.head.epoch for letter in letters if letter.head.sender == shard), default=0)
 
 
-def _restored(shard: Shard, database_id: str, row: ShardRow, say: Callable[[str], None]) -> bool:
+def restored(
+    shard: Shard, row: ShardRow, database_id: str, take_up: Callable[[Shard, snapshot.Arrays], None],
+    say: Callable[[str], None],
+) -> bool:  # fmt: skip
+    """Whether a new shard could take up one of its snapshots, the newest that can be used."""
     for path, state in snapshot.newest(shard.terms.folder, database_id, (row.legs, row.records)):
         if isinstance(state, str):
             say(f"snapshot {path}: {state}: the one before is taken")
             continue
         try:
-            restore(shard, state)
+            take_up(shard, state)
         except AmlError as error:
             say(f"snapshot {path}: {error}: the one before is taken")
             continue

@@ -17,7 +17,6 @@ from aml.domain.party import PARTIES
 from aml.domain.transaction import CANONICAL, DEFAULTS, ENDS, WORDS, words
 from aml.feed.fields import FIELDS, Kind
 from aml.feed.rates import currencies
-from aml.pipeline.evidence import texts_of
 
 _ESCAPED: Final = r'["\\\x00-\x1f]'
 _MONEY: Final = {
@@ -157,3 +156,19 @@ def party_lines(frame: pl.DataFrame, reporting: str) -> list[tuple[str, str]]:
     dated = frame.select(list(PARTIES)).with_columns(turnover, pl.col("opened", "valid_from").cast(pl.String))
     keys = dated.select(pl.struct(pl.col(name).fill_null("") for name in PARTY_KEY).struct.json_encode()).to_series()
     return list(zip(keys.to_list(), texts_of(dated), strict=True))
+
+
+def texts_of(frame: pl.DataFrame) -> list[str]:
+    """Each row as a JSON object, absent fields left out, its keys sorted: what `store.encoding.to_json` writes."""
+    present = sorted(name for name in frame.columns if frame.get_column(name).null_count() < frame.height)
+    members = pl.concat_str([_member(name, frame.schema[name]) for name in present], separator=",", ignore_nulls=True)
+    return frame.select(pl.concat_str([pl.lit("{"), members, pl.lit("}")])).to_series().to_list()
+
+
+def _member(name: str, kind: pl.DataType) -> pl.Expr:
+    """A field's name and value, null where it is absent. Only texts need to be escaped."""
+    if isinstance(kind, pl.String):
+        object_ = pl.struct(pl.col(name)).struct.json_encode()
+        return pl.when(pl.col(name).is_not_null()).then(object_.str.slice(1).str.head(-1))
+    mark = '"' if isinstance(kind, pl.Date) else ""
+    return pl.concat_str([pl.lit(f'"{name}":{mark}'), pl.col(name).cast(pl.String), pl.lit(mark)])

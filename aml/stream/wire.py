@@ -7,7 +7,6 @@ one wrote instead of guessing.
 
 from __future__ import annotations
 
-import logging
 import struct
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, TypeVar
@@ -25,7 +24,6 @@ VERSION: Final = 1
 _ALIGNED: Final = 8
 _SIZE: Final = struct.Struct("<I")
 T = TypeVar("T")
-_log: Final = logging.getLogger("aml.worker")
 Array = npt.NDArray[Any]
 
 
@@ -89,14 +87,6 @@ class BlockHead(msgspec.Struct, array_like=True, frozen=True):
     at: int  # the intake's clock, UTC µs: for latency alone
     ranges: list[SourceRange]
     rejects: list[RejectRow]
-
-    def packs_for(self, shards: int) -> bool:
-        """Whether the intake knew how many shards there are. A block of one that did not is left out: what it covers
-        counts as not handed over, and whoever goes on behind it is told by the hole."""
-        if self.shards != shards:
-            told = (self.shard, self.intake, self.shards, shards)
-            _log.warning("shard %d: leaves out a block of %s, which packs for %d shards, not %d: restart it", *told)
-        return self.shards == shards
 
 
 def pack(mark: bytes, head: Any, parts: Iterable[bytes] = ()) -> bytes:

@@ -9,10 +9,9 @@ from pathlib import Path
 
 from hypothesis import given, settings
 
-from tests.naive.fast import Fast
-from tests.property.test_engine import LATE, one_content, seeds
+from tests.property.test_engine import one_content, seeds
 from tests.strategies import streams
-from tests.stream_world import World
+from tests.stream_world import World, arrivals, judged
 
 SEEDS = int(os.environ.get("AML_SIMULATION_SEEDS", "200" if os.environ.get("AML_TEST_ALL") == "1" else "20"))
 
@@ -21,19 +20,11 @@ SEEDS = int(os.environ.get("AML_SIMULATION_SEEDS", "200" if os.environ.get("AML_
 @given(streams(), seeds)
 def test_nothing_is_lost_doubled_or_made_to_depend_on_arrival(stream, seed):
     stream, chance = one_content(stream), random.Random(seed)
-    base = Fast.open(stream.profile, stream.parties)
-    base.take(stream.rows)
-    expected = base.findings()
-    rows = sorted(stream.rows, key=lambda row: row["executed_at"] + chance.randrange(LATE))
-    rows += chance.choices(rows, k=chance.randint(0, 5)) if rows else []
+    expected, rows = judged(stream), arrivals(stream, chance)
     with tempfile.TemporaryDirectory() as folder:
         world = World(stream.profile, stream.parties, rows, chance, Path(folder))
         world.run()
-    found = {
-        (f.rule, (f.subject.party_institution, str(f.subject.kind), f.subject.id), f.week.isoformat()): f
-        for f in world.store.findings.values()
-    }
-    assert found == expected
+    assert world.found() == expected
     counts = world.store.counts
     assert counts["consumed"] == len(rows) + world.poisoned
     assert counts["rejected:not_json"] == world.poisoned

@@ -18,11 +18,10 @@ from aml.stream.intake import Assigned, IntakeCore
 from aml.stream.mail import RECORD, Head, pack_letter, unpack_letters
 from aml.stream.takeover import LEGS, take_over
 from aml.stream.wire import pack_bundle
-from tests.naive.fast import Fast
 from tests.naive.make import Feed
-from tests.property.test_engine import LATE, one_content, seeds
+from tests.property.test_engine import one_content, seeds
 from tests.strategies import streams
-from tests.stream_world import NOW, TOPIC, World
+from tests.stream_world import NOW, TOPIC, World, arrivals, judged
 
 SEEDS = int(os.environ.get("AML_SIMULATION_SEEDS", "100" if os.environ.get("AML_TEST_ALL") == "1" else "15"))
 
@@ -31,10 +30,7 @@ SEEDS = int(os.environ.get("AML_SIMULATION_SEEDS", "100" if os.environ.get("AML_
 @given(streams(), seeds)
 def test_a_resized_stream_goes_on_as_if_it_had_been_so_from_the_beginning(stream, seed):
     stream, chance = one_content(stream), random.Random(seed)
-    base = Fast.open(stream.profile, stream.parties)
-    base.take(stream.rows)
-    rows = sorted(stream.rows, key=lambda row: row["executed_at"] + chance.randrange(LATE))
-    rows += chance.choices(rows, k=chance.randint(0, 5)) if rows else []
+    expected, rows = judged(stream), arrivals(stream, chance)
     cut = sorted(chance.randint(0, len(rows)) for _ in range(2))
     with tempfile.TemporaryDirectory() as folder:
         world = World(stream.profile, stream.parties, rows, chance, Path(folder))
@@ -45,17 +41,13 @@ def test_a_resized_stream_goes_on_as_if_it_had_been_so_from_the_beginning(stream
             standing = {id_: finding for id_, change in made.changes.items() if (finding := change.finding) is not None}
             assert standing == world.store.findings
         world.run(range(cut[1], len(rows)))
-    found = {
-        (f.rule, (f.subject.party_institution, str(f.subject.kind), f.subject.id), f.week.isoformat()): f
-        for f in world.store.findings.values()
-    }
-    assert found == base.findings()
+    assert world.found() == expected
     counts = world.store.counts
     assert counts["consumed"] == len(rows) + world.poisoned
     assert counts["rejected:not_json"] == world.poisoned
     assert counts["scored"] == len({repr(sorted(row.items())) for row in rows})
     assert counts["consumed"] == counts["scored"] + counts["duplicate"] + counts["rejected:not_json"]
-    named = {name for f in base.findings().values() for name in f.transaction_ids}
+    named = {name for f in expected.values() for name in f.transaction_ids}
     assert named <= world.store.evidence
 
 

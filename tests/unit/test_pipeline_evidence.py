@@ -8,9 +8,10 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aml.pipeline.evidence import evidence_records, texts_of
+from aml.pipeline.evidence import evidence_records
 from aml.store.encoding import to_json
 from aml.store.findings import EvidenceRecord
+from aml.stream.told import texts_of
 
 SCHEMA = {
     "text": pl.String, "other": pl.String, "number": pl.Int64, "code": pl.UInt8, "flag": pl.Boolean, "day": pl.Date,
